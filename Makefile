@@ -1,0 +1,55 @@
+# The project's commands; each needs only make and a Python 3.11 or newer.
+# PYTHON=/path/to/python3 chooses the Python of a new virtual environment.
+
+SHELL := /bin/sh
+VENV := .venv
+VENV_LATEST := .venv-latest
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run password test test-latest check format clean venv venv-dev venv-latest
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: venv ## start database, web and scheduler; Ctrl-C stops them (PORT=8000, DATABASE_URL=...)
+	@DEBUG="$${DEBUG:-1}" exec $(BIN)/python manage.py runlocal
+
+password: venv ## print the operator's user name and password again
+	@DEBUG="$${DEBUG:-1}" exec $(BIN)/python manage.py operatorpassword
+
+test: venv-dev ## run the tests (ARGS="-k word"; TEST_DATABASE_URL=... for a server of your own)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+test-latest: venv-latest ## run the tests on Django 6.1, which needs Python 3.12 or newer
+	@exec $(VENV_LATEST)/bin/python -m pytest $(ARGS)
+
+# What `check --deploy` looks at: settings as in production. It connects to no database.
+PRODUCTION := DEBUG=0 DATABASE_URL=postgresql://localhost/unused ALLOWED_HOSTS=example.org \
+	SECRET_KEY=only-for-the-check-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH \
+	SECURE_HSTS_SECONDS=31536000
+
+check: venv-dev ## format, lint, types, layers, migrations, Django's checks: what CI runs beside the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+format: venv-dev ## format the code and repair what can be repaired
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove virtual environments and caches; the data in var/ stays
+	rm -rf $(VENV) $(VENV_LATEST) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv:
+	@python=$$(scripts/find-python 11 $(VENV)) && exec "$$python" scripts/make_venv.py $(VENV) requirements.txt
+
+venv-dev:
+	@python=$$(scripts/find-python 11 $(VENV)) && exec "$$python" scripts/make_venv.py $(VENV) requirements-dev.txt
+
+venv-latest:
+	@python=$$(scripts/find-python 12 $(VENV_LATEST)) && exec "$$python" scripts/make_venv.py $(VENV_LATEST) requirements-dev.txt

@@ -1,0 +1,184 @@
+"""The project's settings, all from environment variables or a `.env` file; README.md has the table of them."""
+
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+from jobscheduler.environment import Env
+from jobscheduler.secret_key import kept_secret_key
+from scheduler_app.conf import SchedulerConfig
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Env()
+env.read_file(Path(env.str("ENV_FILE", default=str(BASE_DIR / ".env"))))
+
+DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
+"""Where the project writes: embedded database, generated secrets, collected static files."""
+
+# --- Database ---------------------------------------------------------------------------------
+
+EMBEDDED_DATABASE_DIRECTORY = DATA_DIR / "postgresql"
+HAS_DATABASE_URL = bool(env.secret("DATABASE_URL"))
+# A deployment that says nothing about DEBUG must not run with it.
+DEBUG = env.bool("DEBUG", default=not HAS_DATABASE_URL)
+
+if HAS_DATABASE_URL:
+    DATABASES = {"default": env.postgresql("DATABASE_URL")}
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+elif DEBUG:
+    DATABASES = {
+        "default": {
+            "ENGINE": "jobscheduler.embeddeddb",
+            "NAME": "postgres",
+            "USER": "postgres",
+            "DATA_DIRECTORY": EMBEDDED_DATABASE_DIRECTORY,
+        }
+    }
+else:
+    raise ImproperlyConfigured(
+        "DEBUG is off and DATABASE_URL is not set: name the PostgreSQL database to use, for example"
+        " DATABASE_URL=postgresql://user:password@host:5432/name."
+    )
+DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- The scheduler ----------------------------------------------------------------------------
+
+PORT = env.int("PORT", default=8000)
+
+SCHEDULER = env.options("SCHEDULER_", SchedulerConfig)
+if DEBUG:
+    # The sample job calls the project's own liveness page, which has no public address.
+    SCHEDULER.setdefault("http_allowed_hosts", (f"127.0.0.1:{PORT}", f"localhost:{PORT}"))
+if SCHEDULER.get("pooled"):
+    # A server-side cursor outlives the transaction that a pooler gives its connection for.
+    DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
+
+# --- Django -----------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "scheduler_app",
+    "jobscheduler",
+    "rest_framework",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+]
+
+MIDDLEWARE = [
+    "jobscheduler.middleware.content_security_policy",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "jobscheduler.middleware.liveness",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+ROOT_URLCONF = "jobscheduler.urls"
+WSGI_APPLICATION = "jobscheduler.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+# In development files are served from where they lie, so that nothing has to be collected.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+}
+
+# --- Security ---------------------------------------------------------------------------------
+
+SECRET_KEY = env.secret("SECRET_KEY")
+if not SECRET_KEY:
+    if not DEBUG:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set: give a long random string, the same for every process;"
+            " or set DEBUG=1 for development."
+        )
+    SECRET_KEY = kept_secret_key(DATA_DIR / "secret_key")
+
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 3600)
+if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+
+# --- Logs -------------------------------------------------------------------------------------
+
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+if LOG_LEVEL not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+    raise ImproperlyConfigured(
+        f"LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL, got {LOG_LEVEL!r}."
+    )
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "()": "jobscheduler.logs.LineFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "scheduler_app": {"level": LOG_LEVEL},
+        "jobscheduler": {"level": LOG_LEVEL},
+        # Django's own handlers would print each record a second time, over several lines.
+        "django": {"handlers": [], "level": "INFO" if LOG_LEVEL == "DEBUG" else LOG_LEVEL},
+    },
+}

@@ -1,0 +1,124 @@
+"""The scheduler's settings: `settings.SCHEDULER`, checked once, read everywhere as one frozen object."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig:
+    """Every option with its default; durations are seconds. Set them in `settings.SCHEDULER`."""
+
+    database: str = "default"
+    """Alias of the database that holds the jobs."""
+
+    threads: int = 10
+    """How many executions one node runs at the same time."""
+
+    poll_interval: float = 1.0
+    """A node looks at the database at least this often, notified or not."""
+
+    lease: float = 15.0
+    """A node silent for this long is dead; what it held is given to others. Heartbeats come five times as often."""
+
+    outage_grace: float = 3.0
+    """After losing contact with the database a node declares nobody dead for this long."""
+
+    misfire_after: float = 5.0
+    """A fire time older than this when it is looked at was missed, and the job's `on_misfire` decides."""
+
+    drain_timeout: float = 60.0
+    """On SIGTERM running executions get this long to finish before they are asked to stop and handed back."""
+
+    kill_grace: float = 5.0
+    """After its timeout an execution gets this long to stop by itself before its thread is given up."""
+
+    unknown_target_grace: float = 60.0
+    """An execution whose target no node knows waits this long for a node that does, then fails."""
+
+    max_crashes: int = 3
+    """An execution that took its node down this often is not tried again."""
+
+    retention_days: float = 7.0
+    """Finished executions, gaps and dead nodes older than this are removed."""
+
+    pooled: bool = False
+    """A transaction pooler (PgBouncer) stands before the database: nothing is prepared, LISTEN needs `listen_url`."""
+
+    listen_url: str = ""
+    """A direct database URL for LISTEN when `pooled`; without one, nodes only poll."""
+
+    http_allowed_hosts: tuple[str, ...] = ()
+    """Hosts (`name`, `name:port`, an address or a network) that HTTP targets may call although their addresses are not public."""
+
+    kinds: tuple[str, ...] = ("task", "http")
+    """The kinds of target that may be created and run."""
+
+    release: str = ""
+    """The release that this process runs, shown on nodes and executions."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with these values, one sentence each."""
+        found = []
+        for name in ("threads", "max_crashes"):
+            if getattr(self, name) < 1:
+                found.append(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("poll_interval", "lease", "retention_days"):
+            if getattr(self, name) <= 0:
+                found.append(f"{name} must be more than 0, got {getattr(self, name)}.")
+        for name in (
+            "outage_grace",
+            "misfire_after",
+            "drain_timeout",
+            "kill_grace",
+            "unknown_target_grace",
+        ):
+            if getattr(self, name) < 0:
+                found.append(f"{name} must not be negative, got {getattr(self, name)}.")
+        if self.lease < 2 * self.poll_interval:
+            found.append(
+                f"lease ({self.lease}) must be at least twice poll_interval ({self.poll_interval})."
+            )
+        return found
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """Seconds between two heartbeats."""
+        return self.lease / 5
+
+
+def read_config(values: dict[str, Any]) -> SchedulerConfig:
+    """The options in `values`; raises ImproperlyConfigured with every problem in one message."""
+    known = {field.name: field for field in dataclasses.fields(SchedulerConfig)}
+    problems = [
+        f"{name!r} is not an option; the options are {', '.join(sorted(known))}."
+        for name in values
+        if name not in known
+    ]
+    if not problems:
+        config = SchedulerConfig(**values)
+        problems = config.problems()
+    if problems:
+        raise ImproperlyConfigured("settings.SCHEDULER: " + " ".join(problems))
+    return config
+
+
+@lru_cache(maxsize=1)
+def get_config() -> SchedulerConfig:
+    """The site's options, read once and again when tests change the setting."""
+    return read_config(dict(getattr(settings, "SCHEDULER", {})))
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "SCHEDULER":
+        get_config.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="scheduler_app.conf")

@@ -1,0 +1,1 @@
+"""The node: the threads and timers behind `manage.py runscheduler`."""

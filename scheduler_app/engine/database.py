@@ -1,0 +1,184 @@
+"""The engine's own connections, which are few, and what a node does while the database is away."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import psycopg
+from django.db import connections
+
+from scheduler_app.conf import SchedulerConfig
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+STATEMENT_TIMEOUT = "10s"
+LOCK_TIMEOUT = "5s"
+IDLE_IN_TRANSACTION_TIMEOUT = "30s"
+
+FIRST_BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 2.0
+REPEAT_LOG_S = 60.0
+
+DJANGO_ONLY = ("cursor_factory", "context", "prepare_threshold", "connect_timeout")
+"""Connection parameters that carry Django's way of using psycopg, or that the engine sets itself."""
+
+
+class Unavailable(Exception):
+    """The database did not answer, or not as it should; the connection was dropped. Worth trying again."""
+
+
+class DatabaseClock:
+    """The database's time between two answers, carried on by the monotonic clock.
+
+    Good for stamps and for sleeping; what is due is always asked of the database itself.
+    """
+
+    def __init__(self) -> None:
+        self._reading: tuple[datetime, float] | None = None
+
+    def set(self, now: datetime) -> None:
+        """Take over the moment of an answer that has just arrived."""
+        self._reading = (now, time.monotonic())
+
+    def now(self) -> datetime:
+        """The database's time by the last answer; raises RuntimeError before there was one."""
+        if self._reading is None:
+            raise RuntimeError("The database has not told its time yet.")
+        moment, at = self._reading
+        return moment + timedelta(seconds=time.monotonic() - at)
+
+
+class Session:
+    """One connection for one thread, opened when needed and opened again after trouble."""
+
+    def __init__(self, config: SchedulerConfig, role: str) -> None:
+        self._config = config
+        self._role = role
+        self._connection: psycopg.Connection[Any] | None = None
+        self._backoff_s = FIRST_BACKOFF_S
+        self._trouble_since: float | None = None
+        self._said_at = 0.0
+        self._contact_since: float | None = None
+
+    @property
+    def contact_s(self) -> float:
+        """For how many seconds every call has been answered; 0 while there is no contact."""
+        return 0.0 if self._contact_since is None else time.monotonic() - self._contact_since
+
+    def call(self, step: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Run `step` on the connection; raises Unavailable after any trouble that another connection may not have.
+
+        A psycopg.DataError or IntegrityError passes through: the database is well, the values are not.
+        """
+        try:
+            answer = step(self._open())
+        except (psycopg.DataError, psycopg.IntegrityError):
+            raise
+        except psycopg.Error as error:
+            self.close()
+            self._say_trouble(error)
+            raise Unavailable(str(error)) from error
+        self._say_recovered()
+        return answer
+
+    def back_off(self, stop: threading.Event) -> None:
+        """Wait before the next try, longer each time and by chance, so that nodes do not return in step."""
+        stop.wait(random.uniform(0, self._backoff_s))
+        self._backoff_s = min(self._backoff_s * 2, LONGEST_BACKOFF_S)
+
+    def close(self) -> None:
+        """Give the connection back; the next call opens another."""
+        connection, self._connection = self._connection, None
+        self._contact_since = None
+        if connection is not None:
+            try:
+                connection.close()
+            except psycopg.Error:
+                logger.debug("closing a broken connection failed role=%s", self._role)
+
+    def _open(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._config, self._role)
+        return self._connection
+
+    def _say_trouble(self, error: psycopg.Error) -> None:
+        now = time.monotonic()
+        if self._trouble_since is None:
+            self._trouble_since = now
+            self._said_at = 0.0
+        if now - self._said_at >= REPEAT_LOG_S:
+            self._said_at = now
+            logger.warning(
+                "database trouble, trying again role=%s for_s=%.0f: %s",
+                self._role,
+                now - self._trouble_since,
+                explain(error),
+            )
+
+    def _say_recovered(self) -> None:
+        if self._contact_since is None:
+            self._contact_since = time.monotonic()
+        if self._trouble_since is not None:
+            logger.info(
+                "database answers again role=%s after_s=%.1f",
+                self._role,
+                time.monotonic() - self._trouble_since,
+            )
+            self._trouble_since = None
+            self._backoff_s = FIRST_BACKOFF_S
+
+
+def connect(config: SchedulerConfig, role: str, *, url: str = "") -> psycopg.Connection[Any]:
+    """A connection of the engine's own with the parameters of Django's, in autocommit."""
+    if url:
+        parameters: dict[str, Any] = {"conninfo": url}
+    else:
+        parameters = {
+            name: value
+            for name, value in connections[config.database].get_connection_params().items()
+            if name not in DJANGO_ONLY
+        }
+    parameters["application_name"] = f"scheduler {role}"
+    connection = psycopg.connect(
+        **parameters,
+        autocommit=True,
+        connect_timeout=5,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        # A transaction pooler hands every transaction another server connection.
+        prepare_threshold=None if config.pooled else 5,
+    )
+    if not config.pooled:
+        connection.execute(
+            """
+            SELECT
+                set_config('TimeZone', 'UTC', false),
+                set_config('statement_timeout', %s, false),
+                set_config('lock_timeout', %s, false),
+                set_config('idle_in_transaction_session_timeout', %s, false),
+                set_config('synchronous_commit', 'on', false)
+            """,
+            [STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_IN_TRANSACTION_TIMEOUT],
+        )
+    return connection
+
+
+def explain(error: psycopg.Error) -> str:
+    """One line for the operator, with what to do where that is known."""
+    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction):
+        return f"{first_line}. Run `manage.py migrate`."
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return f"{first_line}. The server is read-only: a standby, or a failover under way."
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return f"{first_line}. Grant the node's database user its rights on the scheduler's tables."
+    return first_line

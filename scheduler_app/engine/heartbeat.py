@@ -1,0 +1,87 @@
+"""Say every few seconds that the node lives, on a connection that nothing else can keep busy."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from scheduler_app import lifecycle
+from scheduler_app.conf import SchedulerConfig
+
+from .database import DatabaseClock, Session, Unavailable
+
+logger = logging.getLogger(__name__)
+
+FENCE_MARGIN_S = 1.0
+
+
+class Heartbeat:
+    """A thread that keeps the node's lease."""
+
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        *,
+        node_id: int,
+        clock: DatabaseClock,
+        busy: Callable[[], int],
+        listening: Callable[[], bool],
+        on_declared_dead: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._node_id = node_id
+        self._clock = clock
+        self._busy = busy
+        self._listening = listening
+        self._on_declared_dead = on_declared_dead
+        self._session = Session(config, "heartbeat")
+        self._closing = threading.Event()
+        self._draining = False
+        self._trusted_from = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether others must regard this node as alive, on the safe side: counted from before the last answer."""
+        age = time.monotonic() - self._trusted_from
+        return age < self._config.lease - FENCE_MARGIN_S
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def drain(self) -> None:
+        """From the next heartbeat on, the node's row says that it drains."""
+        self._draining = True
+
+    def close(self) -> None:
+        """Stop saying so."""
+        self._closing.set()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            asked = time.monotonic()
+            try:
+                contact = self._session.call(
+                    lambda connection: lifecycle.heartbeat(
+                        connection,
+                        self._node_id,
+                        busy=self._busy(),
+                        listening=self._listening(),
+                        draining=self._draining,
+                    )
+                )
+            except Unavailable:
+                self._session.back_off(self._closing)
+                continue
+            if contact is None:
+                if not self._closing.is_set():
+                    self._on_declared_dead()
+                break
+            self._trusted_from = asked
+            self._clock.set(contact.now)
+            self._closing.wait(self._config.heartbeat_interval)
+        self._session.close()

@@ -1,0 +1,78 @@
+"""Hear that something happened, to look sooner than the poll interval. Losing it loses nothing but time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from scheduler_app.conf import SchedulerConfig
+from scheduler_app.lifecycle import CHANNEL
+
+from .database import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, connect, explain
+
+logger = logging.getLogger(__name__)
+
+LISTEN = sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL))
+
+
+class Listener:
+    """A thread with a connection that listens."""
+
+    def __init__(self, config: SchedulerConfig, *, on_notice: Callable[[str], None]) -> None:
+        self._config = config
+        self._on_notice = on_notice
+        self._closing = threading.Event()
+        self._listening = False
+        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether notifications can arrive at this moment."""
+        return self._listening
+
+    def start(self) -> None:
+        """Start the thread, unless a pooler stands between that would swallow every notification."""
+        if self._config.pooled and not self._config.listen_url:
+            logger.info(
+                "not listening: a transaction pooler swallows notifications, so the node polls every %g s; "
+                "set listen_url to a direct connection to be sooner",
+                self._config.poll_interval,
+            )
+            return
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._closing.set()
+
+    def _run(self) -> None:
+        backoff_s = FIRST_BACKOFF_S
+        while not self._closing.is_set():
+            try:
+                with connect(
+                    self._config, "listener", url=self._config.listen_url
+                ) as connection:
+                    connection.execute(LISTEN)
+                    self._listening = True
+                    backoff_s = FIRST_BACKOFF_S
+                    # What happened before the LISTEN made no sound.
+                    self._on_notice("")
+                    self._hear(connection)
+            except psycopg.Error as error:
+                logger.debug("the listener lost its connection: %s", explain(error))
+                self._closing.wait(backoff_s)
+                backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+            finally:
+                self._listening = False
+
+    def _hear(self, connection: psycopg.Connection[Any]) -> None:
+        while not self._closing.is_set():
+            for notice in connection.notifies(timeout=5.0):
+                self._on_notice(notice.payload)
+            # Finds out that the connection is gone although nothing arrives.
+            connection.execute("SELECT 1")

@@ -1,0 +1,207 @@
+"""One node: starts the parts, runs the loop, and ends them in the order that loses nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+
+import psycopg
+
+from scheduler_app import lifecycle
+from scheduler_app.conf import SchedulerConfig
+from scheduler_app.lifecycle import Finished, HandBack, SpecCache
+
+from . import capture
+from .database import DatabaseClock, Session, Unavailable
+from .heartbeat import Heartbeat
+from .listener import Listener
+from .pool import Pool
+from .pruner import Pruner
+from .recorder import Recorder
+from .runner import StopCause
+from .scheduler import Scheduler
+from .wake import Wake
+
+logger = logging.getLogger(__name__)
+
+EXIT_OK = 0
+EXIT_DECLARED_DEAD = 75
+"""EX_TEMPFAIL of sysexits.h: a supervisor should start the node again."""
+
+FLUSH_TIMEOUT_S = 10.0
+STOP_CHECK_S = 0.05
+
+
+class Node:
+    """What `manage.py runscheduler` runs."""
+
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        *,
+        name: str = "",
+        threads: int | None = None,
+        queues: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self._config = config
+        self._threads = threads or config.threads
+        self._queues = queues
+        self._stop = threading.Event()
+        self._stop_now = threading.Event()
+        self._declared_dead = threading.Event()
+        self._wake = Wake()
+        self._clock = DatabaseClock()
+        self._session = Session(config, "scheduler")
+
+    def request_stop(self) -> None:
+        """Drain; asked a second time, hand back at once what still runs. Safe in a signal handler."""
+        if self._stop.is_set():
+            self._stop_now.set()
+        self._stop.set()
+        self._wake.call()
+
+    def run(self) -> int:
+        """Work until asked to stop; returns the exit code."""
+        node_id = self._register()
+        if node_id is None:
+            self._session.close()
+            return EXIT_OK
+        logger.info(
+            "node started name=%s id=%s threads=%s queues=%s",
+            self.name,
+            node_id,
+            self._threads,
+            ",".join(self._queues) or "all",
+        )
+        capture.install()
+        specs = SpecCache()
+        pool = Pool(
+            self._config,
+            threads=self._threads,
+            node_name=self.name,
+            clock=self._clock,
+            on_outcome=lambda outcome: self._recorder.put(outcome),
+            on_idle=lambda: self._scheduler.slot_freed(),
+        )
+        self._recorder = Recorder(
+            self._config, specs, progress=pool.progress, on_retry=lambda s: self._scheduler.expect(s)
+        )
+        listener = Listener(self._config, on_notice=lambda notice: self._scheduler.heard(notice))
+        heartbeat = Heartbeat(
+            self._config,
+            node_id=node_id,
+            clock=self._clock,
+            busy=lambda: pool.busy,
+            listening=lambda: listener.is_listening,
+            on_declared_dead=self._on_declared_dead,
+        )
+        self._scheduler = Scheduler(
+            self._config,
+            node_id=node_id,
+            queues=self._queues,
+            specs=specs,
+            clock=self._clock,
+            pool=pool,
+            recorder=self._recorder,
+            heartbeat=heartbeat,
+            session=self._session,
+            wake=self._wake,
+        )
+        pruner = Pruner(self._config)
+        for part in (self._recorder, pool, heartbeat, listener, pruner):
+            part.start()
+        self._loop()
+        listener.close()
+        pruner.close()
+        if self._declared_dead.is_set():
+            # Others answer for everything that was held here; nothing of it may be written any more.
+            pool.close()
+            pool.stop_all(StopCause.DRAIN)
+            self._recorder.close(0)
+            return EXIT_DECLARED_DEAD
+        self._drain(pool, heartbeat)
+        heartbeat.close()
+        self._say_stopped(node_id)
+        return EXIT_OK
+
+    def _register(self) -> int | None:
+        """The node's row; waits for the database as long as it takes. None when asked to stop before."""
+        while not self._stop.is_set():
+            try:
+                return self._session.call(
+                    lambda connection: lifecycle.register_node(
+                        connection,
+                        name=self.name,
+                        host=socket.gethostname(),
+                        pid=os.getpid(),
+                        release=self._config.release,
+                        queues=self._queues,
+                        threads=self._threads,
+                    )
+                )
+            except Unavailable:
+                self._session.back_off(self._stop)
+        return None
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._wake.sleep(self._scheduler.turn())
+            except Unavailable:
+                self._session.back_off(self._stop)
+            except (psycopg.DataError, psycopg.IntegrityError):
+                # A row that someone wrote past the validation must not stop the node for all the others.
+                logger.exception("a turn failed, trying again")
+                self._stop.wait(self._config.poll_interval)
+
+    def _drain(self, pool: Pool, heartbeat: Heartbeat) -> None:
+        """Let what runs finish, hand back the rest, write everything down."""
+        heartbeat.drain()
+        self._hand_back(pool.close())
+        began = time.monotonic()
+        if pool.busy:
+            logger.info(
+                "draining running=%s for_at_most_s=%g; a second signal hands back at once",
+                pool.busy,
+                self._config.drain_timeout,
+            )
+        while pool.busy and time.monotonic() - began < self._config.drain_timeout:
+            if self._stop_now.wait(STOP_CHECK_S) or self._declared_dead.is_set():
+                break
+        if pool.busy:
+            pool.stop_all(StopCause.DRAIN)
+            grace = time.monotonic() + (0 if self._stop_now.is_set() else self._config.kill_grace)
+            while pool.busy and time.monotonic() < grace and not self._stop_now.is_set():
+                time.sleep(STOP_CHECK_S)
+            self._recorder.put(*pool.abandon_all())
+        if not self._recorder.close(FLUSH_TIMEOUT_S):
+            logger.error(
+                "outcomes were not written before the end, their executions will be rescued count=%s",
+                self._recorder.backlog,
+            )
+
+    def _hand_back(self, held: list[lifecycle.Claimed]) -> None:
+        self._recorder.put(*(HandBack(item.id, item.token, reason="drained") for item in held))
+
+    def _say_stopped(self, node_id: int) -> None:
+        try:
+            self._session.call(
+                lambda connection: lifecycle.stop_node(connection, node_id, reason="drained")
+            )
+        except Unavailable:
+            logger.warning("the node could not say that it stopped; it will be declared dead")
+        self._session.close()
+        logger.info("node stopped name=%s id=%s", self.name, node_id)
+
+    def _on_declared_dead(self) -> None:
+        logger.error(
+            "this node was declared dead: no heartbeat reached the database for %g s. "
+            "Its executions were given to others; it stops now.",
+            self._config.lease,
+        )
+        self._declared_dead.set()
+        self.request_stop()

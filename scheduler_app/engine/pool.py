@@ -1,0 +1,187 @@
+"""Worker threads: each takes from the ready queue, runs, and hands the outcome to the recorder."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from scheduler_app.conf import SchedulerConfig
+from scheduler_app.lifecycle import Claimed, Finished, HandBack, LogPart
+
+from . import runner
+from .database import DatabaseClock
+from .ready_queue import ReadyQueue
+from .runner import Attempt, StopCause
+
+logger = logging.getLogger(__name__)
+
+OVERSEE_INTERVAL_S = 0.1
+SHOW_START_AFTER_S = 0.5
+"""A start is written to the row of an attempt that runs for longer than this; others write it with their end."""
+
+
+class Pool:
+    """`threads` workers and one overseer that keeps them to their timeouts.
+
+    Python cannot stop a thread. One that ignores its timeout is given up: its outcome is recorded, and another
+    thread takes its place, for up to half of the pool. After that its slot stays lost until the node restarts.
+    """
+
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        *,
+        threads: int,
+        node_name: str,
+        clock: DatabaseClock,
+        on_outcome: Callable[[Finished | HandBack], None],
+        on_idle: Callable[[], None],
+    ) -> None:
+        self.queue = ReadyQueue()
+        self._config = config
+        self._threads = threads
+        self._node_name = node_name
+        self._clock = clock
+        self._on_outcome = on_outcome
+        self._on_idle = on_idle
+        self._lock = threading.Lock()
+        self._attempts: dict[tuple[int, int], Attempt] = {}
+        self._stuck = 0
+        self._started = 0
+        self._closing = threading.Event()
+
+    def start(self) -> None:
+        """Start the threads."""
+        for _ in range(self._threads):
+            self._start_worker()
+        threading.Thread(target=self._oversee, name="overseer", daemon=True).start()
+
+    @property
+    def busy(self) -> int:
+        """Attempts under way, those of stuck threads left out."""
+        return len(self._attempts)
+
+    @property
+    def stuck(self) -> int:
+        """Threads that were given up and still run."""
+        return self._stuck
+
+    @property
+    def free(self) -> int:
+        """How many more executions could start at once."""
+        workers = self._threads - max(0, self._stuck - self._threads // 2)
+        return max(0, workers - len(self._attempts) - len(self.queue))
+
+    def running(self) -> list[Attempt]:
+        """The attempts under way."""
+        with self._lock:
+            return list(self._attempts.values())
+
+    def cancel(self, held: list[tuple[int, int]]) -> None:
+        """Ask these to stop, as (id, token), because somebody cancelled them."""
+        with self._lock:
+            wanted = [self._attempts[key] for key in held if key in self._attempts]
+        for attempt in wanted:
+            self._stop(attempt, StopCause.CANCEL)
+
+    def close(self) -> list[Claimed]:
+        """Start nothing any more; returns what was claimed and did not begin."""
+        return self.queue.close()
+
+    def stop_all(self, cause: StopCause) -> None:
+        """Ask everything that runs to stop."""
+        for attempt in self.running():
+            self._stop(attempt, cause)
+
+    def abandon_all(self) -> list[HandBack]:
+        """Give up on everything that still runs, to be handed back; what it brings later is dropped."""
+        with self._lock:
+            left = list(self._attempts.values())
+            self._attempts.clear()
+            for attempt in left:
+                attempt.abandoned = True
+        return [
+            HandBack(attempt.claimed.id, attempt.claimed.token, reason="drained")
+            for attempt in left
+        ]
+
+    def progress(self) -> tuple[list[tuple[int, int, object]], list[LogPart]]:
+        """What to show of attempts under way: starts not written yet, as (id, token, moment), and new log."""
+        started, log = [], []
+        now = time.monotonic()
+        for attempt in self.running():
+            claimed = attempt.claimed
+            if not attempt.start_recorded and now - attempt.began > SHOW_START_AFTER_S:
+                attempt.start_recorded = True
+                started.append((claimed.id, claimed.token, attempt.began_at))
+            fresh = attempt.log.take_fresh()
+            if fresh is not None:
+                log.append(LogPart(claimed.id, claimed.attempt, *fresh))
+        return started, log
+
+    def _start_worker(self) -> None:
+        self._started += 1
+        threading.Thread(
+            target=self._work, name=f"worker-{self._started}", daemon=True
+        ).start()
+
+    def _work(self) -> None:
+        while (claimed := self.queue.take()) is not None:
+            attempt = runner.begin(claimed, self._clock)
+            key = (claimed.id, claimed.token)
+            with self._lock:
+                self._attempts[key] = attempt
+            outcome = runner.run(attempt, self._clock, self._config, self._node_name)
+            with self._lock:
+                if attempt.abandoned:
+                    self._stuck -= 1
+                    logger.info("a thread that was given up came back execution=%s", claimed.id)
+                    return
+                del self._attempts[key]
+            self._on_outcome(outcome)
+            self._on_idle()
+
+    def _oversee(self) -> None:
+        while not self._closing.wait(OVERSEE_INTERVAL_S):
+            now = time.monotonic()
+            for attempt in self.running():
+                overdue = now - attempt.began - attempt.claimed.spec.timeout_s
+                if overdue >= 0 and attempt.stop_cause is None:
+                    self._stop(attempt, StopCause.TIMEOUT)
+                if (
+                    attempt.stop_cause in (StopCause.TIMEOUT, StopCause.CANCEL)
+                    and now - attempt.stopped_at >= self._config.kill_grace
+                ):
+                    self._give_up(attempt)
+
+    def _stop(self, attempt: Attempt, cause: StopCause) -> None:
+        with self._lock:
+            if attempt.stop_cause is not None and cause is not StopCause.DRAIN:
+                return
+            attempt.stop_cause = attempt.stop_cause or cause
+            attempt.stopped_at = time.monotonic()
+        attempt.execution.stop()
+
+    def _give_up(self, attempt: Attempt) -> None:
+        claimed = attempt.claimed
+        with self._lock:
+            if self._attempts.pop((claimed.id, claimed.token), None) is None:
+                return
+            attempt.abandoned = True
+            self._stuck += 1
+            replace = self._stuck <= self._threads // 2
+        logger.warning(
+            "a thread ignores that it must stop and is given up execution=%s job=%s stuck=%s",
+            claimed.id,
+            claimed.spec.name,
+            self._stuck,
+        )
+        if attempt.stop_cause is StopCause.CANCEL:
+            self._on_outcome(runner.cancelled(attempt, self._clock))
+        else:
+            self._on_outcome(runner.timed_out(attempt, self._clock, self._node_name))
+        if replace:
+            self._start_worker()
+        self._on_idle()

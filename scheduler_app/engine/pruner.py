@@ -1,0 +1,71 @@
+"""Remove old history beside the node's work, in batches that nobody notices."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import psycopg
+
+from scheduler_app import lifecycle
+from scheduler_app.conf import SchedulerConfig
+
+from .database import Session, Unavailable
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 60.0
+BUDGET_S = 20.0
+"""Of each interval, the time that pruning may take."""
+BATCH_ROWS = 1000
+BATCH_S = 0.1
+PAUSE_S = 0.05
+
+
+class Pruner:
+    """A thread that wakes once a minute."""
+
+    def __init__(self, config: SchedulerConfig) -> None:
+        self._config = config
+        self._session = Session(config, "pruner")
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pruner", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the current batch."""
+        self._closing.set()
+
+    def _run(self) -> None:
+        while not self._closing.wait(INTERVAL_S):
+            try:
+                self._prune()
+            except (Unavailable, psycopg.Error) as error:
+                logger.warning("pruning failed, trying again in %g s: %s", INTERVAL_S, error)
+            # Its connection would idle for most of the time.
+            self._session.close()
+
+    def _prune(self) -> None:
+        began = time.monotonic()
+        limit = BATCH_ROWS
+        executions = 0
+        while time.monotonic() - began < BUDGET_S:
+            batch_began = time.monotonic()
+            removed = self._session.call(
+                lambda connection: lifecycle.prune(
+                    connection, age_s=self._config.retention_days * 86_400, limit=limit
+                )
+            )
+            if removed is None:
+                return
+            executions += removed.executions
+            if not removed.more or self._closing.wait(PAUSE_S):
+                break
+            took = time.monotonic() - batch_began
+            limit = max(50, min(BATCH_ROWS, int(limit * BATCH_S / max(took, 0.001))))
+        if executions:
+            logger.info("pruned executions=%s", executions)

@@ -1,0 +1,69 @@
+"""Executions that this node holds and has not started: the highest priority first, then the oldest."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from dataclasses import dataclass, field
+
+from scheduler_app.lifecycle import Claimed
+
+
+@dataclass(order=True, slots=True)
+class _Entry:
+    key: tuple[int, float, int]
+    claimed: Claimed = field(compare=False)
+    since: float = field(compare=False)
+
+
+class ReadyQueue:
+    """A heap that worker threads wait at. Its size is bounded by what the scheduler claims."""
+
+    def __init__(self) -> None:
+        self._heap: list[_Entry] = []
+        self._order = itertools.count()
+        self._condition = threading.Condition()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def put(self, items: list[Claimed]) -> bool:
+        """Add executions and wake as many workers; False when the queue was closed, and nothing was added."""
+        now = time.monotonic()
+        with self._condition:
+            if self._closed:
+                return False
+            for claimed in items:
+                key = (-claimed.priority, claimed.run_after.timestamp(), next(self._order))
+                heapq.heappush(self._heap, _Entry(key, claimed, now))
+            self._condition.notify(len(items))
+        return True
+
+    def take(self) -> Claimed | None:
+        """The next execution, waiting for one; None when the queue was closed."""
+        with self._condition:
+            while not self._heap and not self._closed:
+                self._condition.wait()
+            return None if self._closed else heapq.heappop(self._heap).claimed
+
+    def give_back(self, *, older_than_s: float) -> list[Claimed]:
+        """Remove and return what has waited here for longer than that: another node may be free."""
+        limit = time.monotonic() - older_than_s
+        with self._condition:
+            stale = [entry.claimed for entry in self._heap if entry.since <= limit]
+            if stale:
+                self._heap = [entry for entry in self._heap if entry.since > limit]
+                heapq.heapify(self._heap)
+            return stale
+
+    def close(self) -> list[Claimed]:
+        """Send the workers home; returns what was not started."""
+        with self._condition:
+            self._closed = True
+            left = [entry.claimed for entry in sorted(self._heap)]
+            self._heap = []
+            self._condition.notify_all()
+            return left

@@ -1,0 +1,195 @@
+"""Write outcomes to the database, those of many threads in one statement, and keep them until that worked."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+
+from scheduler_app import lifecycle
+from scheduler_app.conf import SchedulerConfig
+from scheduler_app.lifecycle import Finished, HandBack, LogPart, SpecCache
+
+from .database import Session, Unavailable
+
+logger = logging.getLogger(__name__)
+
+GATHER_S = 0.003
+"""How long the first outcome of a batch waits for others."""
+BATCH_ROWS = 500
+BATCH_BYTES = 4 * 1024 * 1024
+PROGRESS_INTERVAL_S = 1.0
+
+Progress = Callable[[], tuple[list[tuple[int, int, Any]], list[LogPart]]]
+
+
+class Recorder:
+    """A thread with a connection of its own. Everything that ends or gives back an execution goes through it."""
+
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        specs: SpecCache,
+        *,
+        progress: Progress,
+        on_retry: Callable[[float], None],
+    ) -> None:
+        self._session = Session(config, "recorder")
+        self._specs = specs
+        self._progress = progress
+        self._on_retry = on_retry
+        self._waiting: deque[Finished | HandBack] = deque()
+        self._in_flight = 0
+        self._condition = threading.Condition()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, *outcomes: Finished | HandBack) -> None:
+        """Take over outcomes; returns at once."""
+        with self._condition:
+            self._waiting.extend(outcomes)
+            self._condition.notify_all()
+
+    @property
+    def backlog(self) -> int:
+        """Outcomes not in the database yet."""
+        return len(self._waiting) + self._in_flight
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything taken over so far is written; False when that took too long."""
+        deadline = time.monotonic() + timeout_s
+        with self._condition:
+            while self.backlog:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._condition.wait(left):
+                    return not self.backlog
+            return True
+
+    def close(self, timeout_s: float) -> bool:
+        """Write what is left and end the thread; False when something could not be written in time."""
+        written = self.flush(timeout_s)
+        self._closing.set()
+        with self._condition:
+            self._condition.notify_all()
+        self._thread.join(1.0)
+        return written
+
+    def _run(self) -> None:
+        next_progress = time.monotonic() + PROGRESS_INTERVAL_S
+        while not self._closing.is_set():
+            with self._condition:
+                if not self._waiting:
+                    self._condition.wait(max(0.0, next_progress - time.monotonic()))
+            if self._waiting:
+                if len(self._waiting) < BATCH_ROWS:
+                    time.sleep(GATHER_S)
+                self._write_batch()
+            if time.monotonic() >= next_progress:
+                self._write_progress()
+                next_progress = time.monotonic() + PROGRESS_INTERVAL_S
+        self._session.close()
+
+    def _write_batch(self) -> None:
+        batch = self._next_batch()
+        while not self._closing.is_set():
+            try:
+                self._write(batch)
+            except Unavailable:
+                self._session.back_off(self._closing)
+                continue
+            break
+        else:
+            return
+        with self._condition:
+            self._in_flight = 0
+            self._condition.notify_all()
+        for outcome in batch:
+            if isinstance(outcome, Finished) and outcome.retry_s is not None:
+                self._on_retry(outcome.retry_s)
+            elif isinstance(outcome, HandBack):
+                self._on_retry(outcome.delay_s)
+
+    def _next_batch(self) -> list[Finished | HandBack]:
+        batch: list[Finished | HandBack] = []
+        size = 0
+        with self._condition:
+            while self._waiting and len(batch) < BATCH_ROWS and size < BATCH_BYTES:
+                outcome = self._waiting.popleft()
+                size += outcome.size if isinstance(outcome, Finished) else 0
+                batch.append(outcome)
+            self._in_flight = len(batch)
+        return batch
+
+    def _write(self, batch: Sequence[Finished | HandBack]) -> None:
+        back = [outcome for outcome in batch if isinstance(outcome, HandBack)]
+        if back:
+            self._session.call(lambda connection: lifecycle.hand_back(connection, back))
+        self._write_finished([outcome for outcome in batch if isinstance(outcome, Finished)])
+
+    def _write_finished(self, finished: list[Finished]) -> None:
+        """Write them together; if a value is refused, write halves, down to the one that has it."""
+        if not finished:
+            return
+        try:
+            recorded = self._session.call(
+                lambda connection: lifecycle.finish(connection, self._specs, finished)
+            )
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if len(finished) == 1:
+                self._write_bare(finished[0], error)
+                return
+            middle = len(finished) // 2
+            self._write_finished(finished[:middle])
+            self._write_finished(finished[middle:])
+            return
+        for outcome in finished:
+            if outcome.id not in recorded:
+                logger.warning(
+                    "a late outcome was discarded, the execution is somebody else's now "
+                    "execution=%s attempt=%s status=%s",
+                    outcome.id,
+                    outcome.attempt,
+                    outcome.status,
+                )
+
+    def _write_bare(self, outcome: Finished, error: psycopg.Error) -> None:
+        """The outcome without what the database refuses to store: that it ended is what matters most."""
+        logger.error("an outcome could not be stored as it is execution=%s: %s", outcome.id, error)
+        bare = Finished(
+            id=outcome.id,
+            token=outcome.token,
+            attempt=outcome.attempt,
+            job_id=outcome.job_id,
+            status=outcome.status,
+            reason=outcome.reason,
+            started_at=outcome.started_at,
+            finished_at=outcome.finished_at,
+            error=f"The outcome could not be stored: {type(error).__name__}.",
+            retry_s=outcome.retry_s,
+            promotes=outcome.promotes,
+        )
+        try:
+            self._session.call(lambda connection: lifecycle.finish(connection, self._specs, [bare]))
+        except (psycopg.DataError, psycopg.IntegrityError):
+            logger.exception("an outcome could not be stored at all execution=%s", outcome.id)
+
+    def _write_progress(self) -> None:
+        started, log = self._progress()
+        if not started and not log:
+            return
+        try:
+            self._session.call(
+                lambda connection: lifecycle.record_progress(connection, started, log)
+            )
+        except (Unavailable, psycopg.DataError, psycopg.IntegrityError):
+            # Only what is shown meanwhile; the end of the attempt writes its times again.
+            logger.debug("progress was not written")

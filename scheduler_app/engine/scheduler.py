@@ -1,0 +1,211 @@
+"""The loop: look, settle, fire, claim, and sleep until the next thing is due.
+
+Everything it decides from is asked of the database in the same turn; notifications and its own reckoning only
+say when to look again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from scheduler_app import lifecycle
+from scheduler_app.conf import SchedulerConfig
+from scheduler_app.lifecycle import SpecCache, notices
+
+from .database import DatabaseClock, Session
+from .heartbeat import Heartbeat
+from .pool import Pool
+from .recorder import Recorder
+from .wake import Wake
+
+logger = logging.getLogger(__name__)
+
+HOUSEKEEPING_INTERVAL_S = 1.0
+EARLY_S = 0.001
+"""The loop wakes this much before a fire time, and asks again."""
+FLUSH_BEFORE_FIRING_S = 0.05
+STALE_IN_QUEUE_S = 1.0
+"""What was claimed and did not start for this long is given back."""
+EXPECTED_LIMIT = 10_000
+"""How many retries a node remembers to be on time for; the others are found by polling."""
+LOCKED_BY_OTHERS_S = 0.02
+UNRECORDED_LIMIT = 2000
+"""With this many outcomes not written yet, nothing more is claimed."""
+
+
+class Scheduler:
+    """One node's share of planning, firing and claiming."""
+
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        *,
+        node_id: int,
+        queues: tuple[str, ...],
+        specs: SpecCache,
+        clock: DatabaseClock,
+        pool: Pool,
+        recorder: Recorder,
+        heartbeat: Heartbeat,
+        session: Session,
+        wake: Wake,
+    ) -> None:
+        self._config = config
+        self._node_id = node_id
+        self._queues = queues
+        self._specs = specs
+        self._clock = clock
+        self._pool = pool
+        self._recorder = recorder
+        self._heartbeat = heartbeat
+        self._session = session
+        self._wake = wake
+        self._next_housekeeping = 0.0
+        self._check_cancels = threading.Event()
+        self._starved = False
+        self._expected: list[float] = []
+        self._lock = threading.Lock()
+
+    def heard(self, notice: str) -> None:
+        """A notification arrived; called from the listener's thread."""
+        if notice == notices.CANCEL:
+            self._check_cancels.set()
+        self._wake.call()
+
+    def expect(self, seconds: float) -> None:
+        """Something can be claimed that many seconds from now: a retry. Called from any thread."""
+        with self._lock:
+            if len(self._expected) < EXPECTED_LIMIT:
+                heapq.heappush(self._expected, time.monotonic() + seconds)
+        self._wake.call()
+
+    def slot_freed(self) -> None:
+        """A worker is free; called from its thread."""
+        if self._starved:
+            self._wake.call()
+
+    def turn(self) -> float:
+        """Do what is due; returns for how many seconds to sleep. Raises Unavailable."""
+        with self._lock:
+            while self._expected and self._expected[0] <= time.monotonic():
+                heapq.heappop(self._expected)
+        outlook = self._session.call(lifecycle.look_ahead)
+        self._clock.set(outlook.now)
+        is_due = outlook.next_fire_at is not None and outlook.next_fire_at <= outlook.now
+        decided = lifecycle.Fired()
+        if outlook.edited:
+            decided += self._settle()
+        if is_due:
+            decided += self._fire()
+        claimed = self._claim()
+        if decided.ready > claimed and self._starved:
+            # More than this node can start: let the others look at once.
+            self._session.call(lambda connection: notices.notify(connection, notices.READY))
+        if self._check_cancels.is_set():
+            self._cancel()
+        if time.monotonic() >= self._next_housekeeping:
+            self._keep_house()
+        if outlook.edited or is_due:
+            # The plans have moved: look again at once, unless other nodes are still at those that are left.
+            return 0.0 if decided.jobs else LOCKED_BY_OTHERS_S
+        return self._until(outlook.next_fire_at)
+
+    def _until(self, next_fire_at: datetime | None) -> float:
+        wait = min(
+            self._config.poll_interval, max(0.0, self._next_housekeeping - time.monotonic())
+        )
+        if next_fire_at is not None:
+            left = (next_fire_at - self._clock.now()).total_seconds()
+            wait = min(wait, left - EARLY_S if left > EARLY_S else max(left, 0.0))
+        with self._lock:
+            if self._expected:
+                wait = min(wait, self._expected[0] - time.monotonic())
+        return max(0.0, wait)
+
+    def _settle(self) -> lifecycle.Fired:
+        return self._repeat(lifecycle.settle_edited_jobs)
+
+    def _fire(self) -> lifecycle.Fired:
+        # A run that has ended must not count as running when the next one is decided.
+        self._recorder.flush(FLUSH_BEFORE_FIRING_S)
+        return self._repeat(lifecycle.fire_due_jobs)
+
+    def _repeat(self, step: Callable[..., lifecycle.Fired]) -> lifecycle.Fired:
+        """Batch after batch; what a batch made ready starts while the next is decided."""
+        decided = lifecycle.Fired()
+        while True:
+            batch = self._session.call(
+                lambda connection: step(
+                    connection, self._specs, misfire_after_s=self._config.misfire_after
+                )
+            )
+            decided += batch
+            if not batch.more:
+                return decided
+            self._claim()
+
+    def _claim(self) -> int:
+        room = self._pool.free
+        self._starved = room == 0
+        if room == 0 or not self._heartbeat.holds_lease:
+            return 0
+        if self._recorder.backlog > UNRECORDED_LIMIT:
+            self._starved = True
+            return 0
+        release = self._config.release
+        claimed = self._session.call(
+            lambda connection: lifecycle.claim(
+                connection,
+                self._specs,
+                node_id=self._node_id,
+                limit=room,
+                queues=self._queues,
+                release=release,
+            )
+        )
+        self._starved = len(claimed) == room
+        if claimed and not self._pool.queue.put(claimed):
+            self._recorder.put(
+                *(lifecycle.HandBack(item.id, item.token, reason="drained") for item in claimed)
+            )
+        return len(claimed)
+
+    def _cancel(self) -> None:
+        self._check_cancels.clear()
+        self._pool.cancel(
+            self._session.call(
+                lambda connection: lifecycle.cancels_for(connection, self._node_id)
+            )
+        )
+
+    def _keep_house(self) -> None:
+        self._cancel()
+        stale = self._pool.queue.give_back(older_than_s=STALE_IN_QUEUE_S)
+        if stale:
+            self._recorder.put(*(lifecycle.HandBack(item.id, item.token) for item in stale))
+        if self._session.contact_s >= self._config.outage_grace:
+            self._rescue()
+        self._session.call(lifecycle.resume_expired)
+        self._session.call(
+            lambda connection: lifecycle.promote_blocked(connection, self._specs)
+        )
+        self._session.call(lambda connection: lifecycle.tick(connection, self._node_id))
+        self._next_housekeeping = time.monotonic() + HOUSEKEEPING_INTERVAL_S
+
+    def _rescue(self) -> None:
+        rescued = self._session.call(
+            lambda connection: lifecycle.rescue(
+                connection, lease_s=self._config.lease, max_crashes=self._config.max_crashes
+            )
+        )
+        if rescued.nodes:
+            logger.warning("declared dead nodes=%s", ",".join(rescued.nodes))
+        if rescued.ready or rescued.given_up:
+            logger.warning(
+                "rescued executions ready=%s given_up=%s", rescued.ready, rescued.given_up
+            )

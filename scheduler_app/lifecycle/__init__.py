@@ -1,0 +1,71 @@
+"""The life of an execution: fire, claim, finish or retry, rescue, cancel; and the verbs that people use.
+
+Only this package changes `Execution.status` (and the triggers of the first migration, for pauses and deletes
+that bypass it). Each step is one short transaction that names what it expects, so a step that lost a race
+changes nothing. The hot steps take the engine's psycopg connection, in autocommit; the verbs use Django's.
+"""
+
+from .claiming import Claimed, HandBack, claim, hand_back
+from .finishing import Finished, LogPart, finish, record_progress
+from .firing import Fired, Outlook, fire_due_jobs, look_ahead, settle_edited_jobs
+from .nodes import Contact, cancels_for, heartbeat, register_node, stop_node, tick
+from .notices import CHANNEL
+from .pausing import resume_expired
+from .promoting import promote_blocked
+from .pruning import Pruned, prune
+from .rescuing import Rescued, rescue
+from .specs import SpecCache
+from .verbs import (
+    Cancelled,
+    CannotDo,
+    cancel,
+    delete_jobs,
+    pause,
+    pause_scope,
+    resume,
+    resume_scope,
+    retry,
+    run_now,
+    save_job,
+)
+
+__all__ = [
+    "CHANNEL",
+    "Cancelled",
+    "CannotDo",
+    "Claimed",
+    "Contact",
+    "Finished",
+    "Fired",
+    "HandBack",
+    "LogPart",
+    "Outlook",
+    "Pruned",
+    "Rescued",
+    "SpecCache",
+    "cancel",
+    "cancels_for",
+    "claim",
+    "delete_jobs",
+    "finish",
+    "fire_due_jobs",
+    "hand_back",
+    "heartbeat",
+    "look_ahead",
+    "pause",
+    "pause_scope",
+    "promote_blocked",
+    "prune",
+    "record_progress",
+    "register_node",
+    "rescue",
+    "resume",
+    "resume_expired",
+    "resume_scope",
+    "retry",
+    "run_now",
+    "save_job",
+    "settle_edited_jobs",
+    "stop_node",
+    "tick",
+]

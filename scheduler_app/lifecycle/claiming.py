@@ -1,0 +1,181 @@
+"""A node takes ready executions, and gives back those it cannot start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from scheduler_app.rules.spec import JobSpec
+
+from . import locks
+from .specs import SpecCache
+
+CLAIM_SQL = """
+WITH next_up AS MATERIALIZED (   -- a fence: the planner must not run the lock again
+    SELECT execution.id
+    FROM scheduler_app_execution AS execution
+    WHERE execution.status = 'ready'
+      AND execution.run_after <= scheduler_now()
+      AND (%(queues)s::text[] = '{}' OR execution.queue = ANY(%(queues)s::text[]))
+      AND NOT EXISTS (
+          SELECT
+          FROM scheduler_app_pause AS pause
+          WHERE pause.ended_at IS NULL
+            AND (pause.paused_until IS NULL OR pause.paused_until > scheduler_now())
+            AND (
+                pause.scope = 'all'
+                OR pause.scope = 'queue' AND pause.value = execution.queue
+                OR pause.scope = 'tag' AND EXISTS (
+                    SELECT
+                    FROM scheduler_app_job AS job
+                    WHERE job.id = execution.job_id AND pause.value = ANY(job.tags)
+                )
+            )
+      )
+      -- A node that was declared dead, or drains, takes nothing.
+      AND EXISTS (SELECT FROM scheduler_app_node WHERE id = %(node_id)s AND state = 'active')
+    ORDER BY execution.priority DESC, execution.run_after, execution.id
+    LIMIT %(limit)s
+    FOR UPDATE OF execution SKIP LOCKED   -- another node's rows are not worth waiting for
+)
+UPDATE scheduler_app_execution AS execution
+SET
+    status = 'running',
+    node_id = %(node_id)s,
+    token = execution.token + 1,
+    attempt = execution.attempt + 1,
+    claimed_at = scheduler_now(),
+    started_at = NULL,
+    release = %(release)s
+FROM next_up
+WHERE execution.id = next_up.id
+RETURNING
+    execution.id, execution.token, execution.attempt, execution.crashes, execution.job_id,
+    execution.revision_id, execution.spec::text, execution.scheduled_for, execution.run_after,
+    execution.priority, execution.reason, execution.failures::text
+"""
+
+HAND_BACK_SQL = """
+UPDATE scheduler_app_execution AS execution
+SET
+    status = 'ready',
+    node_id = NULL,
+    token = execution.token + 1,
+    attempt = execution.attempt - 1,    -- it never began, so it does not count
+    claimed_at = NULL,
+    started_at = NULL,
+    reason = given.reason,
+    run_after = CASE
+        WHEN given.delay_s > 0 THEN scheduler_now() + make_interval(secs => given.delay_s)
+        ELSE execution.run_after
+    END,
+    failures = CASE
+        WHEN given.failure IS NULL THEN execution.failures
+        ELSE execution.failures || given.failure
+    END
+FROM unnest(
+    %(ids)s::bigint[], %(tokens)s::bigint[], %(reasons)s::text[], %(delays)s::float8[],
+    %(failures)s::text[]::jsonb[]
+) AS given (id, token, reason, delay_s, failure)
+WHERE execution.id = given.id AND execution.token = given.token AND execution.status = 'running'
+RETURNING execution.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An execution that this node holds until its token moves."""
+
+    id: int
+    token: int
+    attempt: int
+    crashes: int
+    job_id: int | None
+    spec: JobSpec
+    scheduled_for: datetime
+    run_after: datetime
+    priority: int
+    reason: str
+    failures: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """A claimed execution that did not begin here; `failure` is kept in its history when given."""
+
+    id: int
+    token: int
+    reason: str = ""
+    delay_s: float = 0
+    failure: dict[str, Any] | None = None
+
+
+def claim(
+    connection: psycopg.Connection[Any],
+    specs: SpecCache,
+    *,
+    node_id: int,
+    limit: int,
+    queues: Sequence[str] = (),
+    release: str = "",
+) -> list[Claimed]:
+    """Take up to `limit` ready executions, highest priority first, then oldest; none for a node given up."""
+    if limit < 1:
+        return []
+    parameters = {"node_id": node_id, "limit": limit, "queues": list(queues), "release": release}
+    with connection.transaction(), connection.pipeline():
+        connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [locks.PAUSES])
+        cursor = connection.execute(CLAIM_SQL, parameters)
+    rows = cursor.fetchall()
+    known = specs.get_many(connection, {row[5] for row in rows if row[5] is not None})
+    claimed = []
+    for row in rows:
+        override = json.loads(row[6]) if row[6] else None
+        spec = known.get(row[5])
+        if spec is None or override:
+            spec = JobSpec.from_json(_as_json(spec), override)
+        claimed.append(
+            Claimed(
+                id=row[0],
+                token=row[1],
+                attempt=row[2],
+                crashes=row[3],
+                job_id=row[4],
+                spec=spec,
+                scheduled_for=row[7],
+                run_after=row[8],
+                priority=row[9],
+                reason=row[10],
+                failures=json.loads(row[11]),
+            )
+        )
+    # RETURNING keeps no order.
+    return sorted(claimed, key=lambda execution: (-execution.priority, execution.run_after))
+
+
+def hand_back(
+    connection: psycopg.Connection[Any], given: Sequence[HandBack]
+) -> set[int]:
+    """Make them ready again, uncounted; returns the ids that were still this node's to give."""
+    if not given:
+        return set()
+    cursor = connection.execute(
+        HAND_BACK_SQL,
+        {
+            "ids": [item.id for item in given],
+            "tokens": [item.token for item in given],
+            "reasons": [item.reason for item in given],
+            "delays": [item.delay_s for item in given],
+            "failures": [json.dumps(item.failure) if item.failure else None for item in given],
+        },
+    )
+    return {row[0] for row in cursor.fetchall()}
+
+
+def _as_json(spec: JobSpec | None) -> dict[str, Any] | None:
+    return None if spec is None else {name: getattr(spec, name) for name in spec.field_names()}

@@ -1,0 +1,207 @@
+"""Record outcomes, many in one statement, each fenced by its token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from . import notices
+from .promoting import LOCK_PLANS_SQL, promote_locked
+from .specs import SpecCache
+
+FINISH_SQL = """
+UPDATE scheduler_app_execution AS execution
+SET
+    status = CASE
+        WHEN outcome.retry_s IS NULL THEN outcome.status
+        WHEN job.deleted_at IS NOT NULL THEN 'cancelled'     -- a deleted job gets no new attempt
+        WHEN job.paused_at IS NOT NULL AND execution.trigger = 'schedule' THEN 'blocked'
+        ELSE 'ready'
+    END,
+    reason = CASE
+        WHEN outcome.retry_s IS NULL THEN outcome.reason
+        WHEN job.deleted_at IS NOT NULL THEN 'job_deleted'
+        WHEN job.paused_at IS NOT NULL AND execution.trigger = 'schedule' THEN 'paused'
+        ELSE outcome.reason
+    END,
+    finished_at = CASE
+        WHEN outcome.retry_s IS NULL OR job.deleted_at IS NOT NULL THEN outcome.finished_at
+    END,
+    run_after = CASE
+        WHEN outcome.retry_s IS NULL THEN execution.run_after
+        ELSE scheduler_now() + make_interval(secs => outcome.retry_s)
+    END,
+    failures = CASE
+        WHEN outcome.retry_s IS NULL THEN execution.failures
+        ELSE execution.failures || outcome.failure
+    END,
+    started_at = outcome.started_at,
+    result = outcome.result,
+    error = outcome.error,
+    traceback = outcome.traceback
+FROM unnest(
+    %(ids)s::bigint[], %(tokens)s::bigint[], %(jobs)s::bigint[], %(statuses)s::text[],
+    %(reasons)s::text[], %(started)s::timestamptz[], %(finished)s::timestamptz[], %(results)s::text[]::jsonb[],
+    %(errors)s::text[], %(tracebacks)s::text[], %(retries)s::float8[], %(failures)s::text[]::jsonb[]
+) AS outcome (
+    id, token, job_id, status, reason, started_at, finished_at, result, error, traceback, retry_s, failure
+)
+LEFT JOIN scheduler_app_job AS job ON outcome.retry_s IS NOT NULL AND job.id = outcome.job_id
+WHERE execution.id = outcome.id
+  AND execution.token = outcome.token
+  AND execution.status = 'running'
+RETURNING execution.id
+"""
+
+ALREADY_DONE_SQL = """
+SELECT execution.id
+FROM scheduler_app_execution AS execution
+JOIN unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) AS mine (id, token)
+  ON mine.id = execution.id AND mine.token = execution.token
+WHERE execution.status <> 'running'
+"""
+
+LOG_SQL = """
+INSERT INTO scheduler_app_logchunk (execution_id, attempt, seq, text)
+SELECT *
+FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(seqs)s::int[], %(texts)s::text[])
+ON CONFLICT (execution_id, attempt, seq) DO NOTHING   -- a repeated write after a lost answer
+"""
+
+STARTED_SQL = """
+UPDATE scheduler_app_execution AS execution
+SET started_at = begun.started_at
+FROM unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(started)s::timestamptz[])
+    AS begun (id, token, started_at)
+WHERE execution.id = begun.id
+  AND execution.token = begun.token
+  AND execution.status = 'running'
+  AND execution.started_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """The next piece of an attempt's log."""
+
+    execution_id: int
+    attempt: int
+    seq: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What an attempt came to, in a form that can be stored."""
+
+    id: int
+    token: int
+    attempt: int
+    job_id: int | None
+    status: str
+    """succeeded, failed or cancelled; of a failed one `retry_s` says whether it is tried again."""
+    reason: str = ""
+    started_at: datetime
+    finished_at: datetime
+    result: str | None = None
+    """JSON text."""
+    error: str = ""
+    traceback: str = ""
+    retry_s: float | None = None
+    failure: str = "{}"
+    """JSON text: this attempt as an entry of `Execution.failures`, used when it is tried again."""
+    promotes: bool = False
+    """The job has a limit that others may wait for."""
+    log: tuple[LogPart, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Roughly the bytes that writing it takes."""
+        return (
+            500
+            + len(self.result or "")
+            + len(self.error)
+            + len(self.traceback)
+            + sum(len(part.text) for part in self.log)
+        )
+
+
+def finish(
+    connection: psycopg.Connection[Any], specs: SpecCache, outcomes: Sequence[Finished]
+) -> set[int]:
+    """Record the outcomes in one transaction; returns the ids that are recorded now or were before.
+
+    The others were fenced: their token moved, so somebody else answers for them. Repeating is safe.
+    """
+    if not outcomes:
+        return set()
+    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
+    locked = sorted(
+        {
+            outcome.job_id
+            for outcome in ordered
+            if outcome.job_id is not None and (outcome.promotes or outcome.retry_s is not None)
+        }
+    )
+    parameters = {
+        "ids": [outcome.id for outcome in ordered],
+        "tokens": [outcome.token for outcome in ordered],
+        "jobs": [outcome.job_id for outcome in ordered],
+        "statuses": [outcome.status for outcome in ordered],
+        "reasons": [outcome.reason for outcome in ordered],
+        "started": [outcome.started_at for outcome in ordered],
+        "finished": [outcome.finished_at for outcome in ordered],
+        "results": [outcome.result for outcome in ordered],
+        "errors": [outcome.error for outcome in ordered],
+        "tracebacks": [outcome.traceback for outcome in ordered],
+        "retries": [outcome.retry_s for outcome in ordered],
+        "failures": [outcome.failure for outcome in ordered],
+    }
+    with connection.transaction():
+        if locked:
+            # A pause or delete of the job waits for this, or this for it: then the statement below sees it.
+            connection.execute(LOCK_PLANS_SQL, {"job_ids": locked})
+        recorded = {row[0] for row in connection.execute(FINISH_SQL, parameters)}
+        _write_log(
+            connection,
+            [part for outcome in ordered if outcome.id in recorded for part in outcome.log],
+        )
+        promoting = {outcome.job_id for outcome in ordered if outcome.promotes}
+        if promoting and promote_locked(connection, specs, [job for job in locked if job in promoting]):
+            notices.notify(connection, notices.READY)
+    if len(recorded) < len(ordered):
+        recorded |= {row[0] for row in connection.execute(ALREADY_DONE_SQL, parameters)}
+    return recorded
+
+
+def record_progress(
+    connection: psycopg.Connection[Any],
+    started: Sequence[tuple[int, int, datetime]],
+    log: Sequence[LogPart],
+) -> None:
+    """Show of running executions when they started, as (id, token, moment), and what they logged so far."""
+    with connection.transaction():
+        if started:
+            ids, tokens, moments = zip(*started, strict=True)
+            connection.execute(
+                STARTED_SQL,
+                {"ids": list(ids), "tokens": list(tokens), "started": list(moments)},
+            )
+        _write_log(connection, log)
+
+
+def _write_log(connection: psycopg.Connection[Any], parts: Sequence[LogPart]) -> None:
+    if parts:
+        connection.execute(
+            LOG_SQL,
+            {
+                "ids": [part.execution_id for part in parts],
+                "attempts": [part.attempt for part in parts],
+                "seqs": [part.seq for part in parts],
+                "texts": [part.text for part in parts],
+            },
+        )

@@ -1,0 +1,442 @@
+"""Turn due jobs into executions and plan them again, in one transaction however many there are.
+
+The plan's row lock decides between nodes, the unique key on (job, fire time) proves it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg
+
+from scheduler_app.rules import firing as rules
+from scheduler_app.rules.problems import Invalid
+from scheduler_app.rules.spec import JobSpec
+
+from . import locks
+from .specs import SpecCache
+
+logger = logging.getLogger(__name__)
+
+LOOK_AHEAD_SQL = """
+SELECT
+    scheduler_now(),
+    (
+        SELECT next_fire_at
+        FROM scheduler_app_jobplan
+        WHERE next_fire_at IS NOT NULL
+        ORDER BY next_fire_at
+        LIMIT 1
+    ),
+    EXISTS (SELECT FROM scheduler_app_jobplan WHERE dirty)
+"""
+
+LOCK_DUE_SQL = """
+SELECT
+    plan.job_id, plan.revision_id, plan.decided_until, plan.runs,
+    plan.open_gap, gap.reason, gap.who, gap.detail, scheduler_now()
+FROM scheduler_app_jobplan AS plan
+LEFT JOIN scheduler_app_gap AS gap ON gap.id = plan.open_gap
+WHERE plan.next_fire_at <= scheduler_now()
+  AND NOT plan.dirty             -- an edited job is settled first
+ORDER BY plan.next_fire_at
+LIMIT %(limit)s
+FOR UPDATE OF plan SKIP LOCKED   -- another node decides about those
+"""
+
+LOCK_EDITED_SQL = """
+SELECT
+    plan.job_id, plan.revision_id, plan.decided_until, plan.runs,
+    plan.open_gap, gap.reason, gap.who, gap.detail, scheduler_now()
+FROM scheduler_app_jobplan AS plan
+LEFT JOIN scheduler_app_gap AS gap ON gap.id = plan.open_gap
+WHERE plan.dirty
+ORDER BY plan.job_id
+LIMIT %(limit)s
+FOR UPDATE OF plan SKIP LOCKED
+"""
+
+REVISIONS_SQL = """
+SELECT later.job_id, later.id, later.created_at
+FROM unnest(%(job_ids)s::bigint[], %(revision_ids)s::bigint[]) AS planned (job_id, revision_id)
+JOIN scheduler_app_jobrevision AS current ON current.id = planned.revision_id
+JOIN scheduler_app_jobrevision AS later
+  ON later.job_id = planned.job_id AND later.version > current.version
+ORDER BY later.job_id, later.version
+"""
+
+LIVE_SQL = """
+SELECT
+    job_id,
+    count(*) FILTER (WHERE status = 'running'),
+    count(*) FILTER (WHERE status = 'ready' AND attempt = 0),
+    count(*) FILTER (WHERE status = 'ready' AND attempt > 0),
+    count(*) FILTER (WHERE status = 'blocked')
+FROM scheduler_app_execution
+WHERE job_id = ANY(%(job_ids)s) AND status IN ('ready', 'blocked', 'running')
+GROUP BY job_id
+"""
+
+PAUSES_SQL = """
+SELECT scope, value, paused_at, LEAST(paused_until, ended_at), paused_by, reason
+FROM scheduler_app_pause
+"""
+
+WRITE_SQL = """
+WITH fired AS (
+    INSERT INTO scheduler_app_execution
+        (job_id, revision_id, trigger, scheduled_for, run_after, queue, priority, status, reason)
+    SELECT job_id, revision_id, 'schedule', scheduled_for, scheduled_for, queue, priority, status, reason
+    FROM unnest(
+        %(fire_jobs)s::bigint[], %(fire_revisions)s::bigint[], %(fire_at)s::timestamptz[],
+        %(fire_queues)s::text[], %(fire_priorities)s::smallint[], %(fire_statuses)s::text[],
+        %(fire_reasons)s::text[]
+    ) AS fire (job_id, revision_id, scheduled_for, queue, priority, status, reason)
+    -- Never happens while plans are only written here; a plan set back by hand must not stop the others.
+    ON CONFLICT (job_id, scheduled_for) WHERE trigger = 'schedule' DO NOTHING
+    RETURNING status
+), extended AS (
+    UPDATE scheduler_app_gap AS gap
+    SET last_at = more.last_at, count = gap.count + more.count
+    FROM unnest(
+        %(extend_gaps)s::bigint[], %(extend_last)s::timestamptz[], %(extend_counts)s::bigint[]
+    ) AS more (gap_id, last_at, count)
+    WHERE gap.id = more.gap_id
+), opened AS (
+    INSERT INTO scheduler_app_gap (job_id, first_at, last_at, count, reason, who, detail)
+    SELECT *
+    FROM unnest(
+        %(gap_jobs)s::bigint[], %(gap_first)s::timestamptz[], %(gap_last)s::timestamptz[],
+        %(gap_counts)s::bigint[], %(gap_reasons)s::text[], %(gap_who)s::text[], %(gap_details)s::text[]
+    )
+    ON CONFLICT (job_id, first_at) DO NOTHING
+    RETURNING id, job_id, first_at
+), planned AS (
+    UPDATE scheduler_app_jobplan AS plan
+    SET
+        revision_id = new.revision_id,
+        next_fire_at = new.next_fire_at,
+        decided_until = new.decided_until,
+        runs = new.runs,
+        dirty = false,
+        open_gap = COALESCE(opened.id, new.open_gap),
+        problem = new.problem
+    FROM unnest(
+        %(jobs)s::bigint[], %(revisions)s::bigint[], %(next)s::timestamptz[],
+        %(decided)s::timestamptz[], %(runs)s::bigint[], %(open_gaps)s::bigint[],
+        %(open_first)s::timestamptz[], %(problems)s::text[]
+    ) AS new (job_id, revision_id, next_fire_at, decided_until, runs, open_gap, open_first, problem)
+    LEFT JOIN opened ON opened.job_id = new.job_id AND opened.first_at = new.open_first
+    WHERE plan.job_id = new.job_id
+)
+SELECT count(*), count(*) FILTER (WHERE status = 'ready') FROM fired
+"""
+
+CANCEL_RUNNING_SQL = """
+UPDATE scheduler_app_execution
+SET
+    cancel_requested_at = CASE WHEN status = 'running' THEN scheduler_now() END,
+    cancelled_by = 'overlap',
+    status = CASE WHEN status = 'running' THEN 'running' ELSE 'cancelled' END,
+    finished_at = CASE WHEN status = 'running' THEN NULL ELSE scheduler_now() END,
+    reason = CASE WHEN status = 'running' THEN reason ELSE 'overlap' END
+WHERE job_id = ANY(%(job_ids)s)
+  AND (status = 'running' OR status = 'ready' AND attempt > 0)
+  AND cancel_requested_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the plans say: the database's time, when something is due next, whether jobs were edited."""
+
+    now: datetime
+    next_fire_at: datetime | None
+    edited: bool
+
+
+@dataclass(slots=True)
+class Fired:
+    """What one transaction decided."""
+
+    jobs: int = 0
+    executions: int = 0
+    ready: int = 0
+    """Of the executions, those that can start at once."""
+    gaps: int = 0
+    more: bool = False
+    """There may be more due than one transaction takes."""
+
+    def __add__(self, other: Fired) -> Fired:
+        return Fired(
+            self.jobs + other.jobs,
+            self.executions + other.executions,
+            self.ready + other.ready,
+            self.gaps + other.gaps,
+            other.more,
+        )
+
+
+class _Plan(NamedTuple):
+    """A locked plan, in the order of the columns of LOCK_DUE_SQL."""
+
+    job_id: int
+    revision_id: int
+    decided_until: datetime
+    runs: int
+    open_gap: int | None
+    gap_reason: str | None
+    gap_who: str | None
+    gap_detail: str | None
+    now: datetime
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The arrays that WRITE_SQL takes, by parameter name."""
+
+    columns: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    cancel_running: list[int] = field(default_factory=list)
+
+    NAMES = (
+        *("fire_jobs", "fire_revisions", "fire_at", "fire_queues", "fire_priorities"),
+        *("fire_statuses", "fire_reasons", "extend_gaps", "extend_last", "extend_counts"),
+        *("gap_jobs", "gap_first", "gap_last", "gap_counts", "gap_reasons", "gap_who"),
+        *("gap_details", "jobs", "revisions", "next", "decided", "runs", "open_gaps"),
+        *("open_first", "problems"),
+    )
+
+    def add(self, **values: Any) -> None:
+        for name, value in values.items():
+            self.columns[name].append(value)
+
+    def parameters(self) -> dict[str, list[Any]]:
+        return {name: self.columns[name] for name in self.NAMES}
+
+
+def look_ahead(connection: psycopg.Connection[Any]) -> Outlook:
+    """When to look again; costs two index look-ups however many jobs there are."""
+    row = connection.execute(LOOK_AHEAD_SQL).fetchone()
+    assert row is not None
+    return Outlook(*row)
+
+
+def fire_due_jobs(
+    connection: psycopg.Connection[Any],
+    specs: SpecCache,
+    *,
+    misfire_after_s: float,
+    limit: int = 1000,
+) -> Fired:
+    """Give every due fire time of up to `limit` jobs its verdict, and plan the jobs again."""
+    return _decide_locked(connection, specs, LOCK_DUE_SQL, misfire_after_s, limit)
+
+
+def settle_edited_jobs(
+    connection: psycopg.Connection[Any],
+    specs: SpecCache,
+    *,
+    misfire_after_s: float,
+    limit: int = 1000,
+) -> Fired:
+    """Plan edited jobs anew, after deciding what was due before each edit by the definition of that time."""
+    return _decide_locked(connection, specs, LOCK_EDITED_SQL, misfire_after_s, limit)
+
+
+def _decide_locked(
+    connection: psycopg.Connection[Any],
+    specs: SpecCache,
+    lock_sql: str,
+    misfire_after_s: float,
+    limit: int,
+) -> Fired:
+    with connection.transaction():
+        with connection.pipeline():
+            connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [locks.PAUSES])
+            pauses = connection.execute(PAUSES_SQL)
+            locked = connection.execute(lock_sql, {"limit": limit})
+        plans = [_Plan(*row) for row in locked.fetchall()]
+        if not plans:
+            return Fired()
+        rows = _decide_all(connection, specs, plans, pauses.fetchall(), misfire_after_s)
+        executions, ready = connection.execute(WRITE_SQL, rows.parameters()).fetchone() or (0, 0)
+        if rows.cancel_running:
+            connection.execute(CANCEL_RUNNING_SQL, {"job_ids": rows.cancel_running})
+    return Fired(
+        jobs=len(plans),
+        executions=executions,
+        ready=ready,
+        gaps=len(rows.columns["gap_jobs"]) + len(rows.columns["extend_gaps"]),
+        more=len(plans) == limit,
+    )
+
+
+def _decide_all(
+    connection: psycopg.Connection[Any],
+    specs: SpecCache,
+    plans: Sequence[_Plan],
+    pauses: Sequence[tuple[Any, ...]],
+    misfire_after_s: float,
+) -> _Rows:
+    revisions: dict[int, list[tuple[int, datetime]]] = defaultdict(list)
+    for job_id, revision_id, created_at in connection.execute(
+        REVISIONS_SQL,
+        {
+            "job_ids": [plan.job_id for plan in plans],
+            "revision_ids": [plan.revision_id for plan in plans],
+        },
+    ):
+        revisions[job_id].append((revision_id, created_at))
+    known = specs.get_many(
+        connection,
+        [plan.revision_id for plan in plans]
+        + [revision_id for later in revisions.values() for revision_id, _ in later],
+    )
+    live = _count_live(connection, plans, known, revisions)
+    rows = _Rows()
+    for plan in plans:
+        _decide_one(rows, plan, revisions[plan.job_id], known, live, pauses, misfire_after_s)
+    return rows
+
+
+def _count_live(
+    connection: psycopg.Connection[Any],
+    plans: Sequence[_Plan],
+    specs: dict[int, JobSpec],
+    revisions: dict[int, list[tuple[int, datetime]]],
+) -> dict[int, rules.Live]:
+    """What lives of each job that has a limit; a statement of its own, so that it sees what the lock waited for."""
+    limited = [
+        plan.job_id
+        for plan in plans
+        if any(
+            specs[revision_id].limit is not None
+            for revision_id in (plan.revision_id, *(r for r, _ in revisions[plan.job_id]))
+        )
+    ]
+    if not limited:
+        return {}
+    return {
+        job_id: rules.Live(running, waiting, retrying, blocked)
+        for job_id, running, waiting, retrying, blocked in connection.execute(
+            LIVE_SQL, {"job_ids": limited}
+        )
+    }
+
+
+def _decide_one(
+    rows: _Rows,
+    plan: _Plan,
+    later: Sequence[tuple[int, datetime]],
+    specs: dict[int, JobSpec],
+    live_by_job: dict[int, rules.Live],
+    pauses: Sequence[tuple[Any, ...]],
+    misfire_after_s: float,
+) -> None:
+    """Decide by each definition for the time that it was in force, then plan by the last."""
+    decision = rules.Decision(plan.decided_until, plan.runs)
+    live = live_by_job.get(plan.job_id) or rules.Live()
+    history = [(plan.revision_id, plan.decided_until), *later]
+    last_revision = history[-1][0]
+    last_spec = specs[last_revision]
+    held = last_spec.paused_at is not None
+    problem = ""
+    next_fire_at = None
+    for number, (revision_id, _) in enumerate(history):
+        spec = specs[revision_id]
+        is_last = number + 1 == len(history)
+        until = plan.now if is_last else min(history[number + 1][1], plan.now)
+        in_force = [*rules.own_pause(spec), *_pauses_of(spec, pauses)]
+        decided = len(decision.verdicts)
+        try:
+            rules.decide(
+                decision,
+                spec,
+                until=until,
+                now=plan.now,
+                live=live,
+                pauses=in_force,
+                misfire_after_s=misfire_after_s,
+            )
+            if is_last:
+                # A pause that covers many jobs leaves their plans alone: its fire times are decided as they come.
+                next_fire_at = rules.next_fire_at(decision, spec, rules.own_pause(spec))
+        except Invalid as error:
+            # Written past the validation. It stops this job and no other, and the job says so.
+            problem = str(error)[:500]
+            decision.decided_until = max(decision.decided_until, until)
+            logger.error("job cannot be planned job_id=%s problem=%s", plan.job_id, problem)
+        for verdict in decision.verdicts[decided:]:
+            if isinstance(verdict, rules.Fire):
+                rows.add(
+                    fire_jobs=plan.job_id,
+                    fire_revisions=revision_id,
+                    fire_at=verdict.scheduled_for,
+                    fire_queues=spec.queue,
+                    fire_priorities=spec.priority,
+                    fire_statuses="blocked" if verdict.blocked or held else "ready",
+                    fire_reasons="paused" if held else "",
+                )
+    if decision.cancel_running:
+        rows.cancel_running.append(plan.job_id)
+    open_gap, open_first = _add_gaps(rows, plan, decision)
+    rows.add(
+        jobs=plan.job_id,
+        revisions=last_revision,
+        next=next_fire_at,
+        decided=decision.decided_until,
+        runs=decision.runs,
+        open_gaps=open_gap,
+        open_first=open_first,
+        problems=problem,
+    )
+
+
+def _add_gaps(
+    rows: _Rows, plan: _Plan, decision: rules.Decision
+) -> tuple[int | None, datetime | None]:
+    """Write the skips, the first as part of the open gap if it goes on; returns the gap left open, old or new."""
+    open_gap = plan.open_gap
+    open_first: datetime | None = None
+    earlier = None
+    if open_gap is not None and plan.gap_reason is not None:
+        earlier = rules.Skip(
+            plan.now, plan.now, 0, plan.gap_reason, plan.gap_who or "", plan.gap_detail or ""
+        )
+    for number, verdict in enumerate(decision.verdicts):
+        if isinstance(verdict, rules.Fire):
+            open_gap, open_first = None, None
+        elif number == 0 and earlier is not None and verdict.continues(earlier):
+            rows.add(
+                extend_gaps=plan.open_gap,
+                extend_last=verdict.last_at,
+                extend_counts=verdict.count,
+            )
+        else:
+            rows.add(
+                gap_jobs=plan.job_id,
+                gap_first=verdict.first_at,
+                gap_last=verdict.last_at,
+                gap_counts=verdict.count,
+                gap_reasons=verdict.reason,
+                gap_who=verdict.who,
+                gap_details=verdict.detail,
+            )
+            open_gap, open_first = None, verdict.first_at
+    return open_gap, open_first
+
+
+def _pauses_of(spec: JobSpec, pauses: Sequence[tuple[Any, ...]]) -> list[rules.PausedFrom]:
+    """Those of the pauses of queues, tags and everything that cover the job."""
+    return [
+        rules.PausedFrom(since, until, who, reason)
+        for scope, value, since, until, who, reason in pauses
+        if scope == "all"
+        or (scope == "queue" and value == spec.queue)
+        or (scope == "tag" and value in spec.tags)
+    ]

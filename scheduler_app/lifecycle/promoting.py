@@ -1,0 +1,86 @@
+"""Let blocked executions go when their job's limit allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from .specs import SpecCache
+
+LOCK_PLANS_SQL = """
+SELECT job_id
+FROM scheduler_app_jobplan
+WHERE job_id = ANY(%(job_ids)s)
+ORDER BY job_id              -- one order for everyone, so that nobody deadlocks
+FOR UPDATE
+"""
+
+ROOM_SQL = """
+SELECT plan.job_id, plan.revision_id, (
+    SELECT count(*)
+    FROM scheduler_app_execution AS live
+    WHERE live.job_id = plan.job_id AND live.status IN ('ready', 'running')
+)
+FROM scheduler_app_jobplan AS plan
+WHERE plan.job_id = ANY(%(job_ids)s)
+"""
+
+PROMOTE_SQL = """
+UPDATE scheduler_app_execution
+SET status = 'ready', reason = ''
+WHERE id IN (
+    SELECT waiting.id
+    FROM (
+        SELECT
+            id, job_id,
+            row_number() OVER (PARTITION BY job_id ORDER BY scheduled_for, id) AS place
+        FROM scheduler_app_execution
+        WHERE job_id = ANY(%(job_ids)s) AND status = 'blocked' AND reason <> 'paused'
+    ) AS waiting
+    JOIN unnest(%(job_ids)s::bigint[], %(rooms)s::bigint[]) AS free (job_id, room)
+      ON free.job_id = waiting.job_id
+    WHERE waiting.place <= free.room
+)
+"""
+
+JOBS_WITH_BLOCKED_SQL = """
+SELECT DISTINCT job_id
+FROM scheduler_app_execution
+WHERE status = 'blocked' AND reason <> 'paused'
+LIMIT 1000
+"""
+
+
+def promote_locked(
+    connection: psycopg.Connection[Any], specs: SpecCache, job_ids: Sequence[int]
+) -> int:
+    """Make blocked executions of these jobs ready, oldest first, as many as the limits allow.
+
+    The caller's transaction holds the jobs' plans, so that nobody else counts at the same time.
+    """
+    if not job_ids:
+        return 0
+    plans = connection.execute(ROOM_SQL, {"job_ids": list(job_ids)}).fetchall()
+    known = specs.get_many(connection, {revision_id for _, revision_id, _ in plans})
+    rooms = {}
+    for job_id, revision_id, unblocked in plans:
+        limit = known[revision_id].limit
+        rooms[job_id] = 2**31 if limit is None else limit - unblocked
+    free = {job_id: room for job_id, room in rooms.items() if room > 0}
+    if not free:
+        return 0
+    return connection.execute(
+        PROMOTE_SQL, {"job_ids": list(free), "rooms": list(free.values())}
+    ).rowcount
+
+
+def promote_blocked(connection: psycopg.Connection[Any], specs: SpecCache) -> int:
+    """Every tick: promote what nobody promoted, because a node died or a policy was edited."""
+    job_ids = sorted(row[0] for row in connection.execute(JOBS_WITH_BLOCKED_SQL))
+    if not job_ids:
+        return 0
+    with connection.transaction():
+        connection.execute(LOCK_PLANS_SQL, {"job_ids": job_ids})
+        return promote_locked(connection, specs, job_ids)

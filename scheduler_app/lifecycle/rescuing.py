@@ -1,0 +1,126 @@
+"""Give back what dead nodes held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from . import notices
+
+BURY_SQL = """
+UPDATE scheduler_app_node
+SET
+    state = 'dead',
+    finished_at = scheduler_now(),
+    state_reason = 'no heartbeat since ' || to_char(heartbeat_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+WHERE id IN (
+    SELECT id
+    FROM scheduler_app_node
+    WHERE state IN ('active', 'draining')
+      AND heartbeat_at < scheduler_now() - make_interval(secs => %(lease_s)s)
+    ORDER BY id
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING name
+"""
+
+# Every running row whose node is not alive, not only those of the nodes just buried: a claim of a dead node may
+# commit late, and is found by the next sweep.
+RESCUE_SQL = """
+WITH orphan AS MATERIALIZED (
+    SELECT
+        execution.id,
+        node.name AS node,
+        job.deleted_at IS NOT NULL AS job_deleted,
+        job.paused_at IS NOT NULL AND execution.trigger = 'schedule' AS held,
+        execution.cancel_requested_at IS NOT NULL AS cancelled,
+        execution.crashes + 1 >= %(max_crashes)s AS poisoned,
+        COALESCE(execution.spec ->> 'guarantee', revision.spec ->> 'guarantee') = 'at_most_once' AS once
+    FROM scheduler_app_execution AS execution
+    LEFT JOIN scheduler_app_node AS node ON node.id = execution.node_id
+    LEFT JOIN scheduler_app_jobrevision AS revision ON revision.id = execution.revision_id
+    LEFT JOIN scheduler_app_job AS job ON job.id = execution.job_id
+    WHERE execution.status = 'running'
+      AND (node.state IS NULL OR node.state NOT IN ('active', 'draining'))
+    ORDER BY execution.id
+    LIMIT %(limit)s
+    FOR UPDATE OF execution SKIP LOCKED
+), fate AS (
+    SELECT
+        id, node,
+        CASE
+            WHEN cancelled THEN 'cancelled'
+            WHEN once THEN 'lost'
+            WHEN poisoned THEN 'failed'
+            WHEN job_deleted THEN 'cancelled'
+            WHEN held THEN 'blocked'
+            ELSE 'ready'
+        END AS status,
+        CASE
+            WHEN cancelled THEN ''
+            WHEN once THEN 'node_died'
+            WHEN poisoned THEN 'poisoned'
+            WHEN job_deleted THEN 'job_deleted'
+            WHEN held THEN 'paused'
+            ELSE 'rescued'
+        END AS reason
+    FROM orphan
+)
+UPDATE scheduler_app_execution AS execution
+SET
+    status = fate.status,
+    reason = fate.reason,
+    token = execution.token + 1,
+    crashes = execution.crashes + 1,
+    -- A crash is counted as a crash; the attempt is given back to the retry rule.
+    attempt = CASE WHEN fate.status IN ('ready', 'blocked') THEN execution.attempt - 1 ELSE execution.attempt END,
+    node_id = CASE WHEN fate.status IN ('ready', 'blocked') THEN NULL ELSE execution.node_id END,
+    claimed_at = CASE WHEN fate.status IN ('ready', 'blocked') THEN NULL ELSE execution.claimed_at END,
+    started_at = CASE WHEN fate.status IN ('ready', 'blocked') THEN NULL ELSE execution.started_at END,
+    finished_at = CASE WHEN fate.status NOT IN ('ready', 'blocked') THEN scheduler_now() END,
+    error = CASE
+        WHEN fate.status IN ('lost', 'failed') THEN 'The node ' || COALESCE(fate.node, '') || ' died while this ran.'
+        ELSE execution.error
+    END,
+    failures = execution.failures || jsonb_build_object(
+        'attempt', execution.attempt,
+        'reason', 'node_died',
+        'error', 'The node ' || COALESCE(fate.node, '') || ' died while this ran.',
+        'node', fate.node,
+        'started_at', COALESCE(execution.started_at, execution.claimed_at),
+        'finished_at', scheduler_now()
+    )
+FROM fate
+WHERE execution.id = fate.id
+RETURNING execution.id, execution.status
+"""
+
+
+@dataclass(slots=True)
+class Rescued:
+    """What one sweep found."""
+
+    nodes: list[str] = field(default_factory=list)
+    """Names of the nodes declared dead."""
+    ready: int = 0
+    given_up: int = 0
+    """Executions that ended: lost, poisoned, cancelled."""
+
+
+def rescue(
+    connection: psycopg.Connection[Any], *, lease_s: float, max_crashes: int, limit: int = 500
+) -> Rescued:
+    """Declare silent nodes dead and give their executions a new token, and most of them a new chance."""
+    found = Rescued()
+    found.nodes = [row[0] for row in connection.execute(BURY_SQL, {"lease_s": lease_s})]
+    with connection.transaction():
+        rows = connection.execute(
+            RESCUE_SQL, {"max_crashes": max_crashes, "limit": limit}
+        ).fetchall()
+        found.ready = sum(status in ("ready", "blocked") for _, status in rows)
+        found.given_up = len(rows) - found.ready
+        if found.ready:
+            notices.notify(connection, notices.READY)
+    return found

@@ -1,0 +1,51 @@
+"""Definitions of jobs, read once: a revision never changes, so it can be kept."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+
+from scheduler_app.rules.spec import JobSpec
+
+REVISIONS_SQL = """
+SELECT id, spec::text
+FROM scheduler_app_jobrevision
+WHERE id = ANY(%s)
+"""
+
+
+class SpecCache:
+    """The most recently used definitions by revision id; safe to share between threads."""
+
+    def __init__(self, size: int = 10_000) -> None:
+        self._size = size
+        self._specs: OrderedDict[int, JobSpec] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get_many(
+        self, connection: psycopg.Connection[Any], revision_ids: Iterable[int]
+    ) -> dict[int, JobSpec]:
+        """The definitions by revision id, reading those not known in one statement."""
+        wanted = set(revision_ids)
+        found: dict[int, JobSpec] = {}
+        with self._lock:
+            for revision_id in wanted:
+                if revision_id in self._specs:
+                    self._specs.move_to_end(revision_id)
+                    found[revision_id] = self._specs[revision_id]
+        missing = list(wanted - found.keys())
+        if missing:
+            for revision_id, text in connection.execute(REVISIONS_SQL, [missing]):
+                found[revision_id] = JobSpec.from_json(json.loads(text))
+            with self._lock:
+                for revision_id in missing:
+                    if revision_id in found:
+                        self._specs[revision_id] = found[revision_id]
+                while len(self._specs) > self._size:
+                    self._specs.popitem(last=False)
+        return found

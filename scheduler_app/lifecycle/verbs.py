@@ -1,0 +1,327 @@
+"""What people and programs do: run now, pause, resume, cancel, retry. Admin, API and commands call these alike.
+
+Each verb is one transaction on Django's connection and takes ids, one or many. What cannot be done to one of
+them is said in the answer or raised as `CannotDo`; nothing is done by halves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from django.db import connections, transaction
+
+from scheduler_app.conf import get_config
+from scheduler_app.models import (
+    Execution,
+    Job,
+    Pause,
+    PauseScope,
+    Trigger,
+    acting_as,
+)
+from scheduler_app.models.clock import DatabaseNow, database_now
+from scheduler_app.rules.problems import Problem
+from scheduler_app.targets import target_problems
+
+from . import locks, notices
+from .promoting import LOCK_PLANS_SQL, promote_locked
+from .specs import SpecCache
+
+_specs = SpecCache()
+
+RUN_NOW_SQL = """
+INSERT INTO scheduler_app_execution
+    (job_id, revision_id, spec, trigger, scheduled_for, run_after, queue, priority, status, requested_by)
+SELECT
+    job.id, revision.id, %(spec)s::text::jsonb, %(trigger)s,
+    COALESCE(%(scheduled_for)s::timestamptz, scheduler_now()), scheduler_now(),
+    job.queue, job.priority,
+    CASE
+        WHEN job.max_running IS NULL AND job.on_overlap = 'allow' THEN 'ready'
+        WHEN (
+            SELECT count(*)
+            FROM scheduler_app_execution AS live
+            WHERE live.job_id = job.id AND live.status IN ('ready', 'blocked', 'running')
+        ) < COALESCE(job.max_running, 1) THEN 'ready'
+        ELSE 'blocked'
+    END,
+    %(by)s
+FROM scheduler_app_job AS job
+JOIN scheduler_app_jobrevision AS revision
+  ON revision.job_id = job.id AND revision.version = job.version
+WHERE job.id = ANY(%(job_ids)s) AND job.deleted_at IS NULL
+RETURNING id
+"""
+
+CANCEL_SQL = """
+WITH wanted AS MATERIALIZED (
+    SELECT id
+    FROM scheduler_app_execution
+    WHERE id = ANY(%(ids)s) AND status IN ('ready', 'blocked', 'running')
+    ORDER BY id
+    FOR UPDATE
+)
+UPDATE scheduler_app_execution AS execution
+SET
+    cancel_requested_at = COALESCE(execution.cancel_requested_at, scheduler_now()),
+    cancelled_by = %(by)s,
+    status = CASE WHEN execution.status = 'running' THEN 'running' ELSE 'cancelled' END,
+    finished_at = CASE WHEN execution.status <> 'running' THEN scheduler_now() END,
+    reason = CASE WHEN execution.status = 'running' THEN execution.reason ELSE %(reason)s END
+FROM wanted
+WHERE execution.id = wanted.id AND execution.status IN ('ready', 'blocked', 'running')
+RETURNING execution.id, execution.status, execution.job_id
+"""
+
+RETRY_SQL = """
+WITH wanted AS MATERIALIZED (
+    SELECT execution.id
+    FROM scheduler_app_execution AS execution
+    LEFT JOIN scheduler_app_job AS job ON job.id = execution.job_id
+    WHERE execution.id = ANY(%(ids)s)
+      AND execution.status IN ('failed', 'lost', 'cancelled')
+      AND job.deleted_at IS NULL
+    ORDER BY execution.id
+    FOR UPDATE OF execution
+)
+UPDATE scheduler_app_execution AS execution
+SET
+    -- Blocked first: those that the job's limit allows are promoted in the same transaction.
+    status = CASE WHEN execution.job_id IS NULL THEN 'ready' ELSE 'blocked' END,
+    reason = '',
+    token = execution.token + 1,
+    crashes = 0,
+    node_id = NULL,
+    run_after = scheduler_now(),
+    claimed_at = NULL,
+    started_at = NULL,
+    finished_at = NULL,
+    cancel_requested_at = NULL,
+    cancelled_by = '',
+    requested_by = %(by)s,
+    result = NULL,
+    error = '',
+    traceback = '',
+    failures = execution.failures || jsonb_build_object(
+        'attempt', execution.attempt,
+        'reason', COALESCE(NULLIF(execution.reason, ''), execution.status),
+        'error', execution.error,
+        'traceback', execution.traceback,
+        'started_at', execution.started_at,
+        'finished_at', execution.finished_at
+    )
+FROM wanted
+WHERE execution.id = wanted.id AND execution.status IN ('failed', 'lost', 'cancelled')
+RETURNING execution.id, execution.job_id
+"""
+
+
+class CannotDo(ValueError):
+    """A verb does not fit what it was asked of; the message says why and what would."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+@dataclass(slots=True)
+class Cancelled:
+    """What became of a request to cancel, by execution id."""
+
+    cancelled: list[int] = field(default_factory=list)
+    """They never begin, or never again."""
+    requested: list[int] = field(default_factory=list)
+    """They run; their node was told."""
+    finished: list[int] = field(default_factory=list)
+    """They were over before, or do not exist."""
+
+
+@contextmanager
+def _transaction() -> Iterator[psycopg.Connection[Any]]:
+    """Django's connection as the psycopg connection beneath it, in a transaction."""
+    alias = get_config().database
+    with transaction.atomic(using=alias):
+        connections[alias].ensure_connection()
+        yield connections[alias].connection
+
+
+def run_now(
+    job_ids: Iterable[int],
+    *,
+    by: str,
+    arguments: Any = None,
+    scheduled_for: datetime | None = None,
+    trigger: str = Trigger.MANUAL,
+) -> list[Execution]:
+    """One execution of each job, at once, or when the job's limit allows; its schedule is not touched.
+
+    `arguments` replaces the job's own for this execution; `scheduled_for` is the fire time that the job is told.
+    Raises CannotDo when the arguments do not fit or no job is left.
+    """
+    ids = sorted(set(job_ids))
+    if arguments is not None:
+        _check_arguments(ids, arguments)
+    with _transaction() as connection:
+        connection.execute(LOCK_PLANS_SQL, {"job_ids": ids})
+        rows = connection.execute(
+            RUN_NOW_SQL,
+            {
+                "job_ids": ids,
+                "by": by,
+                "trigger": str(trigger),
+                "scheduled_for": scheduled_for,
+                "spec": None if arguments is None else json.dumps({"arguments": arguments}),
+            },
+        ).fetchall()
+        if not rows:
+            raise CannotDo("There is no such job; it may have been deleted.")
+        notices.notify(connection, notices.READY)
+    return list(Execution.objects.filter(pk__in=[row[0] for row in rows]).select_related("job"))
+
+
+def _check_arguments(job_ids: Sequence[int], arguments: Any) -> None:
+    for job in Job.objects.filter(pk__in=job_ids):
+        problems = target_problems(job.kind, job.target, arguments)
+        if problems:
+            sentences = " ".join(problem.message for problem in problems)
+            raise CannotDo(f"{job.name}: {sentences}", problems)
+
+
+def save_job(job: Job, *, by: str) -> Job:
+    """Store a job that was created or edited, after its `full_clean()`, with the author in its history."""
+    with acting_as(by):
+        job.save()
+        _notify(notices.PLAN)
+    return job
+
+
+def delete_jobs(job_ids: Iterable[int], *, by: str) -> int:
+    """No fire time and no attempt of them begins after this; what runs may finish. Returns how many there were."""
+    with acting_as(by):
+        deleted, _ = Job.objects.filter(pk__in=list(job_ids)).delete()
+        _notify(notices.PLAN)
+    return deleted
+
+
+def pause(
+    job_ids: Iterable[int], *, by: str, reason: str = "", until: datetime | None = None
+) -> list[int]:
+    """No fire time after this becomes an execution, and none that waits begins, until `resume` or `until`.
+
+    Returns the ids of the jobs that were not paused before. Raises CannotDo for an `until` that is over.
+    """
+    if until is not None and until <= database_now():
+        raise CannotDo(f"The pause would end at {until:%Y-%m-%d %H:%M:%S %Z}, which is over.")
+    ids = sorted(set(job_ids))
+    with acting_as(by):
+        paused = _lock_jobs(ids, paused=False)
+        Job.objects.filter(pk__in=paused).update(
+            paused_at=DatabaseNow(), paused_by=by, paused_until=until, pause_reason=reason[:500]
+        )
+        _notify(notices.PLAN)
+    return paused
+
+
+def resume(job_ids: Iterable[int], *, by: str) -> list[int]:
+    """Fire again from now on; the fire times meanwhile stay a gap. Returns the ids of those that were paused."""
+    ids = sorted(set(job_ids))
+    with acting_as(by):
+        resumed = _lock_jobs(ids, paused=True)
+        Job.objects.filter(pk__in=resumed).update(
+            paused_at=None, paused_by="", paused_until=None, pause_reason=""
+        )
+        with _transaction() as connection:
+            connection.execute(LOCK_PLANS_SQL, {"job_ids": resumed})
+            promote_locked(connection, _specs, resumed)
+        _notify(notices.PLAN)
+    return resumed
+
+
+def pause_scope(
+    scope: str, value: str = "", *, by: str, reason: str = "", until: datetime | None = None
+) -> Pause:
+    """Pause a queue, a tag or everything. Raises CannotDo when that is paused already."""
+    if scope not in PauseScope.values or (scope == PauseScope.ALL) != (value == ""):
+        raise CannotDo("Pause 'all' without a value, or 'queue' or 'tag' with its name.")
+    if until is not None and until <= database_now():
+        raise CannotDo(f"The pause would end at {until:%Y-%m-%d %H:%M:%S %Z}, which is over.")
+    with _transaction() as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.PAUSES])
+        standing = Pause.objects.filter(scope=scope, value=value, ended_at=None)
+        standing.filter(paused_until__lte=DatabaseNow()).update(ended_at=DatabaseNow())
+        if standing.exists():
+            raise CannotDo(f"{standing[0]} is paused already.")
+        created = Pause.objects.create(
+            scope=scope, value=value, paused_by=by, paused_until=until, reason=reason[:500]
+        )
+        notices.notify(connection, notices.PLAN)
+    created.refresh_from_db()
+    return created
+
+
+def resume_scope(pause_id: int, *, by: str) -> bool:
+    """End a pause of a queue, a tag or everything; False when it was over."""
+    with _transaction() as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.PAUSES])
+        ended = Pause.objects.filter(pk=pause_id, ended_at=None).update(
+            ended_at=DatabaseNow(), ended_by=by
+        )
+        notices.notify(connection, notices.PLAN)
+    return bool(ended)
+
+
+def cancel(execution_ids: Iterable[int], *, by: str, reason: str = "") -> Cancelled:
+    """What waits never begins; what runs is asked to stop, and ends as cancelled when it does."""
+    ids = sorted(set(execution_ids))
+    answer = Cancelled()
+    with _transaction() as connection:
+        rows = connection.execute(
+            CANCEL_SQL, {"ids": ids, "by": by, "reason": reason[:40]}
+        ).fetchall()
+        for execution_id, status, _ in rows:
+            (answer.requested if status == "running" else answer.cancelled).append(execution_id)
+        if answer.requested:
+            notices.notify(connection, notices.CANCEL)
+    answer.finished = sorted(set(ids) - set(answer.requested) - set(answer.cancelled))
+    return answer
+
+
+def retry(execution_ids: Iterable[int], *, by: str) -> list[int]:
+    """Try executions again that failed, were lost or cancelled; the same executions, with one more attempt.
+
+    Returns the ids of those that could be; a success, one that lives, and those of deleted jobs cannot.
+    """
+    ids = sorted(set(execution_ids))
+    with _transaction() as connection:
+        job_ids = sorted(
+            Execution.objects.filter(pk__in=ids, job__isnull=False)
+            .order_by()
+            .values_list("job_id", flat=True)
+            .distinct()
+        )
+        connection.execute(LOCK_PLANS_SQL, {"job_ids": job_ids})
+        rows = connection.execute(RETRY_SQL, {"ids": ids, "by": by}).fetchall()
+        promote_locked(connection, _specs, job_ids)
+        notices.notify(connection, notices.READY)
+    return [row[0] for row in rows]
+
+
+def _lock_jobs(job_ids: Sequence[int], *, paused: bool) -> list[int]:
+    """The ids of those jobs that are paused, or are not, with their rows locked in one order."""
+    return list(
+        Job.objects.filter(pk__in=job_ids, paused_at__isnull=not paused)
+        .order_by("pk")
+        .select_for_update()
+        .values_list("pk", flat=True)
+    )
+
+
+def _notify(notice: str) -> None:
+    with _transaction() as connection:
+        notices.notify(connection, notice)

@@ -1,0 +1,66 @@
+"""The running `runscheduler` processes."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from .clock import DatabaseNow
+
+
+class NodeState(models.TextChoices):
+    """A node runs executions while active or draining; stopped and dead are final."""
+
+    ACTIVE = "active", "Active"
+    DRAINING = "draining", "Draining"
+    STOPPED = "stopped", "Stopped"
+    DEAD = "dead", "Dead"
+
+
+ALIVE = (NodeState.ACTIVE, NodeState.DRAINING)
+
+
+class NodeQuerySet(models.QuerySet["Node"]):
+    """Choices among nodes."""
+
+    def alive(self) -> NodeQuerySet:
+        return self.filter(state__in=ALIVE)
+
+
+class Node(models.Model):
+    """One life of one process; a restart is a new row, so that an id never means two processes."""
+
+    name = models.CharField(max_length=100)
+    host = models.CharField(max_length=255)
+    pid = models.IntegerField()
+    release = models.CharField(max_length=100, default="", db_default="")
+    queues = ArrayField(models.CharField(max_length=50), default=list)
+    """Empty: all queues."""
+    threads = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=NodeState, default=NodeState.ACTIVE)
+    state_reason = models.CharField(max_length=500, default="", db_default="")
+    started_at = models.DateTimeField(db_default=DatabaseNow())
+    heartbeat_at = models.DateTimeField(db_default=DatabaseNow())
+    last_tick_at = models.DateTimeField(null=True)
+    """When the scheduler loop last completed a turn; a heartbeat alone does not prove that it fires."""
+    finished_at = models.DateTimeField(null=True)
+    busy = models.PositiveIntegerField(default=0, db_default=0)
+    listening = models.BooleanField(default=False, db_default=False)
+    """Whether notifications reach it; False is correct but up to the poll interval later."""
+
+    objects = NodeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["heartbeat_at"], condition=Q(state__in=ALIVE), name="node_alive")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in ALIVE

@@ -1,0 +1,1 @@
+"""Decisions: values in, decision out. No Django, no database, no clock; the time is an argument."""
