@@ -18,7 +18,7 @@ _EXPECTED = {
 _BOOLEANS = {"1", "0", "true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "ok", ""}
 
 
-class Env(environ.Env):
+class Env(environ.Env):  # type: ignore[misc]
     """django-environ that remembers what was read, and refuses what it would otherwise guess."""
 
     def __init__(self) -> None:

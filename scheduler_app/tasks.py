@@ -3,7 +3,7 @@
 try:
     from django.tasks import task
 except ImportError:  # Django 5.2: the same API from the backport
-    from django_tasks import task
+    from django_tasks import task  # type: ignore[no-redef]
 
 from scheduler_app.targets.base import current_execution
 

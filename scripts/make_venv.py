@@ -28,7 +28,9 @@ def main(directory: Path, requirements: Path) -> None:
         stamp = directory / f".{requirements.stem}"
         wanted = fingerprint(ROOT / "requirements.txt", requirements, constraints)
         if not stamp.exists() or stamp.read_text() != wanted:
-            say(f"Installing {requirements.name} into {directory.name}; the first time takes a minute.")
+            say(
+                f"Installing {requirements.name} into {directory.name}; the first time takes a minute."
+            )
             install(directory, requirements, constraints)
             stamp.write_text(wanted)
 

@@ -18,8 +18,8 @@ if "TEST_DATA_DIR" not in os.environ:
     os.chmod(os.environ["TEST_DATA_DIR"], 0o711)
 os.environ["DATA_DIR"] = os.environ["TEST_DATA_DIR"]
 
-from jobscheduler.settings import *  # noqa: E402, F403
-from jobscheduler.settings import DATABASES  # noqa: E402
+from jobscheduler.settings import *  # noqa: F403
+from jobscheduler.settings import DATABASES
 
 # Read by the embedded engine only: a crash may lose the data, so nothing waits for the disk.
 DATABASES["default"]["DURABLE"] = False

@@ -131,9 +131,11 @@ class _Handler(logging.Handler):
         if log is not None:
             try:
                 log.write(self.format(record) + "\n")
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # A record whose arguments do not fit its text is the task's mistake, and not worth its life.
-                log.write(f"{record.levelname} {record.name}: a log record could not be formatted\n")
+                log.write(
+                    f"{record.levelname} {record.name}: a log record could not be formatted\n"
+                )
 
 
 def install() -> None:

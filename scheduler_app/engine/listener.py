@@ -54,9 +54,7 @@ class Listener:
         backoff_s = FIRST_BACKOFF_S
         while not self._closing.is_set():
             try:
-                with connect(
-                    self._config, "listener", url=self._config.listen_url
-                ) as connection:
+                with connect(self._config, "listener", url=self._config.listen_url) as connection:
                     connection.execute(LISTEN)
                     self._listening = True
                     backoff_s = FIRST_BACKOFF_S

@@ -12,7 +12,7 @@ import psycopg
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
-from scheduler_app.lifecycle import Finished, HandBack, SpecCache
+from scheduler_app.lifecycle import HandBack, SpecCache
 
 from . import capture
 from .database import DatabaseClock, Session, Unavailable
@@ -88,7 +88,10 @@ class Node:
             on_idle=lambda: self._scheduler.slot_freed(),
         )
         self._recorder = Recorder(
-            self._config, specs, progress=pool.progress, on_retry=lambda s: self._scheduler.expect(s)
+            self._config,
+            specs,
+            progress=pool.progress,
+            on_retry=lambda s: self._scheduler.expect(s),
         )
         listener = Listener(self._config, on_notice=lambda notice: self._scheduler.heard(notice))
         heartbeat = Heartbeat(

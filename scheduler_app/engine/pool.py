@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import Claimed, Finished, HandBack, LogPart
@@ -18,6 +19,9 @@ from .runner import Attempt, StopCause
 logger = logging.getLogger(__name__)
 
 OVERSEE_INTERVAL_S = 0.1
+AHEAD_S = 0.1
+AHEAD_LIMIT = 500
+SHORTEST_S = 0.0001
 SHOW_START_AFTER_S = 0.5
 """A start is written to the row of an attempt that runs for longer than this; others write it with their end."""
 
@@ -48,6 +52,7 @@ class Pool:
         self._on_idle = on_idle
         self._lock = threading.Lock()
         self._attempts: dict[tuple[int, int], Attempt] = {}
+        self._usual_s: float | None = None
         self._stuck = 0
         self._started = 0
         self._closing = threading.Event()
@@ -69,10 +74,23 @@ class Pool:
         return self._stuck
 
     @property
-    def free(self) -> int:
-        """How many more executions could start at once."""
+    def room(self) -> int:
+        """How many more executions to claim: for idle workers, and for the next `AHEAD_S` of work.
+
+        How long that work takes is known only from what ran before: until something did, nothing is taken ahead.
+        """
         workers = self._threads - max(0, self._stuck - self._threads // 2)
-        return max(0, workers - len(self._attempts) - len(self.queue))
+        return max(0, workers - len(self._attempts) + self._ahead() - len(self.queue))
+
+    @property
+    def runs_dry(self) -> bool:
+        """Whether workers will idle soon unless more is claimed."""
+        return len(self.queue) <= self._ahead() // 2
+
+    def _ahead(self) -> int:
+        if self._usual_s is None:
+            return 0
+        return min(AHEAD_LIMIT, int(self._threads * AHEAD_S / max(self._usual_s, SHORTEST_S)))
 
     def running(self) -> list[Attempt]:
         """The attempts under way."""
@@ -107,7 +125,7 @@ class Pool:
             for attempt in left
         ]
 
-    def progress(self) -> tuple[list[tuple[int, int, object]], list[LogPart]]:
+    def progress(self) -> tuple[list[tuple[int, int, datetime]], list[LogPart]]:
         """What to show of attempts under way: starts not written yet, as (id, token, moment), and new log."""
         started, log = [], []
         now = time.monotonic()
@@ -123,9 +141,7 @@ class Pool:
 
     def _start_worker(self) -> None:
         self._started += 1
-        threading.Thread(
-            target=self._work, name=f"worker-{self._started}", daemon=True
-        ).start()
+        threading.Thread(target=self._work, name=f"worker-{self._started}", daemon=True).start()
 
     def _work(self) -> None:
         while (claimed := self.queue.take()) is not None:
@@ -140,6 +156,10 @@ class Pool:
                     logger.info("a thread that was given up came back execution=%s", claimed.id)
                     return
                 del self._attempts[key]
+                took = time.monotonic() - attempt.began
+                self._usual_s = (
+                    took if self._usual_s is None else self._usual_s + (took - self._usual_s) / 16
+                )
             self._on_outcome(outcome)
             self._on_idle()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 
 import psycopg
 
@@ -56,9 +57,7 @@ class Pruner:
         while time.monotonic() - began < BUDGET_S:
             batch_began = time.monotonic()
             removed = self._session.call(
-                lambda connection: lifecycle.prune(
-                    connection, age_s=self._config.retention_days * 86_400, limit=limit
-                )
+                partial(lifecycle.prune, age_s=self._config.retention_days * 86_400, limit=limit)
             )
             if removed is None:
                 return

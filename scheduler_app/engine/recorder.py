@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from datetime import datetime
 
 import psycopg
 
@@ -25,7 +25,7 @@ BATCH_ROWS = 500
 BATCH_BYTES = 4 * 1024 * 1024
 PROGRESS_INTERVAL_S = 1.0
 
-Progress = Callable[[], tuple[list[tuple[int, int, Any]], list[LogPart]]]
+Progress = Callable[[], tuple[list[tuple[int, int, datetime]], list[LogPart]]]
 
 
 class Recorder:

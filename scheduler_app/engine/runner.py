@@ -92,7 +92,7 @@ def run(
         target.load(spec.target)
     except UnknownTarget as error:
         return _unknown_target(attempt, error, clock, config, node_name)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001
         return failed(attempt, clock, node_name, error, permanent=True, reason="invalid_target")
     bound = bind_current_execution(attempt.execution)
     capturing = capture.start(attempt.log)
@@ -101,7 +101,7 @@ def run(
         if problems:
             raise InvalidTarget(problems)
         value = target.run(attempt.execution)
-    except BaseException as error:  # SystemExit and KeyboardInterrupt of a job are outcomes too
+    except BaseException as error:  # noqa: BLE001 - a job's SystemExit is an outcome too
         return _raised(attempt, clock, node_name, error)
     else:
         return _returned(attempt, clock, node_name, value)
@@ -116,7 +116,7 @@ def _close_connections() -> None:
     for connection in connections.all(initialized_only=True):
         try:
             connection.close()
-        except Exception:
+        except Exception:  # noqa: BLE001
             # An open atomic() block refuses to be closed politely.
             connection.connection = None
             connection.in_atomic_block = False
@@ -146,9 +146,7 @@ def _raised(
     if attempt.stop_cause is StopCause.TIMEOUT:
         return timed_out(attempt, clock, node_name)
     if isinstance(error, InvalidTarget):
-        return failed(
-            attempt, clock, node_name, error, permanent=True, reason="invalid_arguments"
-        )
+        return failed(attempt, clock, node_name, error, permanent=True, reason="invalid_arguments")
     if isinstance(error, TargetFailed):
         return failed(
             attempt,
@@ -186,9 +184,7 @@ def _unknown_target(
             "node": node_name,
             "finished_at": now.isoformat(),
         }
-        return HandBack(
-            claimed.id, claimed.token, UNKNOWN_TARGET, _unknown_delay_s(config), entry
-        )
+        return HandBack(claimed.id, claimed.token, UNKNOWN_TARGET, _unknown_delay_s(config), entry)
     since = datetime.fromisoformat(first["finished_at"])
     if (now - since).total_seconds() < config.unknown_target_grace:
         return HandBack(claimed.id, claimed.token, UNKNOWN_TARGET, _unknown_delay_s(config))

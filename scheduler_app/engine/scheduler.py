@@ -86,7 +86,7 @@ class Scheduler:
 
     def slot_freed(self) -> None:
         """A worker is free; called from its thread."""
-        if self._starved:
+        if self._starved and self._pool.runs_dry:
             self._wake.call()
 
     def turn(self) -> float:
@@ -116,9 +116,7 @@ class Scheduler:
         return self._until(outlook.next_fire_at)
 
     def _until(self, next_fire_at: datetime | None) -> float:
-        wait = min(
-            self._config.poll_interval, max(0.0, self._next_housekeeping - time.monotonic())
-        )
+        wait = min(self._config.poll_interval, max(0.0, self._next_housekeeping - time.monotonic()))
         if next_fire_at is not None:
             left = (next_fire_at - self._clock.now()).total_seconds()
             wait = min(wait, left - EARLY_S if left > EARLY_S else max(left, 0.0))
@@ -150,7 +148,7 @@ class Scheduler:
             self._claim()
 
     def _claim(self) -> int:
-        room = self._pool.free
+        room = self._pool.room
         self._starved = room == 0
         if room == 0 or not self._heartbeat.holds_lease:
             return 0
@@ -178,9 +176,7 @@ class Scheduler:
     def _cancel(self) -> None:
         self._check_cancels.clear()
         self._pool.cancel(
-            self._session.call(
-                lambda connection: lifecycle.cancels_for(connection, self._node_id)
-            )
+            self._session.call(lambda connection: lifecycle.cancels_for(connection, self._node_id))
         )
 
     def _keep_house(self) -> None:
@@ -191,9 +187,7 @@ class Scheduler:
         if self._session.contact_s >= self._config.outage_grace:
             self._rescue()
         self._session.call(lifecycle.resume_expired)
-        self._session.call(
-            lambda connection: lifecycle.promote_blocked(connection, self._specs)
-        )
+        self._session.call(lambda connection: lifecycle.promote_blocked(connection, self._specs))
         self._session.call(lambda connection: lifecycle.tick(connection, self._node_id))
         self._next_housekeeping = time.monotonic() + HOUSEKEEPING_INTERVAL_S
 

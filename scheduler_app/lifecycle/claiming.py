@@ -158,9 +158,7 @@ def claim(
     return sorted(claimed, key=lambda execution: (-execution.priority, execution.run_after))
 
 
-def hand_back(
-    connection: psycopg.Connection[Any], given: Sequence[HandBack]
-) -> set[int]:
+def hand_back(connection: psycopg.Connection[Any], given: Sequence[HandBack]) -> set[int]:
     """Make them ready again, uncounted; returns the ids that were still this node's to give."""
     if not given:
         return set()

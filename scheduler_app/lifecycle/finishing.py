@@ -171,7 +171,9 @@ def finish(
             [part for outcome in ordered if outcome.id in recorded for part in outcome.log],
         )
         promoting = {outcome.job_id for outcome in ordered if outcome.promotes}
-        if promoting and promote_locked(connection, specs, [job for job in locked if job in promoting]):
+        if promoting and promote_locked(
+            connection, specs, [job for job in locked if job in promoting]
+        ):
             notices.notify(connection, notices.READY)
     if len(recorded) < len(ordered):
         recorded |= {row[0] for row in connection.execute(ALREADY_DONE_SQL, parameters)}

@@ -90,9 +90,7 @@ def prune(connection: psycopg.Connection[Any], *, age_s: float, limit: int = 100
     """
     parameters = {"age_s": age_s, "limit": limit}
     with connection.transaction():
-        row = connection.execute(
-            "SELECT pg_try_advisory_xact_lock(%s)", [locks.PRUNING]
-        ).fetchone()
+        row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [locks.PRUNING]).fetchone()
         if row is None or not row[0]:
             return None
         removed = Pruned(

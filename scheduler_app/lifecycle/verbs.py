@@ -204,7 +204,7 @@ def save_job(job: Job, *, by: str) -> Job:
 def delete_jobs(job_ids: Iterable[int], *, by: str) -> int:
     """No fire time and no attempt of them begins after this; what runs may finish. Returns how many there were."""
     with acting_as(by):
-        deleted, _ = Job.objects.filter(pk__in=list(job_ids)).delete()
+        deleted: int = Job.objects.filter(pk__in=list(job_ids)).delete()[0]
         _notify(notices.PLAN)
     return deleted
 

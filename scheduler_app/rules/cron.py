@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import calendar
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -48,13 +49,24 @@ for _year in range(_FIRST_YEAR, _LAST_YEAR + 1):
 
 MONTHS = len(MONTH_FIRST_DAY)
 MONTH_FULL_NAMES = (
-    "January February March April May June July August September October November December"
-).split()
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 NONE = 99
 """In the tables of next values: there is none."""
 
 
-def _month_lengths(month: int) -> tuple[int, ...]:
+def month_lengths(month: int) -> tuple[int, ...]:
     return (28, 29) if month == 2 else (30,) if month in (4, 6, 9, 11) else (31,)
 
 
@@ -366,7 +378,7 @@ def make_plan(text: CronText, *, both_days: bool = False) -> Plan:
     if not any(
         shapes[first * 4 + length - 28]
         for month in month_values
-        for length in _month_lengths(month)
+        for length in month_lengths(month)
         for first in range(7)
     ):
         raise _never_runs(plan)
@@ -426,11 +438,11 @@ def _day_mask(
 
 def _never_runs(plan: Plan) -> InvalidSchedule:
     wanted = (plan.text.nearest,) if plan.text.nearest else plan.days
-    longest = max(max(_month_lengths(month)) for month in plan.months)
+    longest = max(max(month_lengths(month)) for month in plan.months)
     if not plan.last_day and min(wanted) > longest:
         names = [MONTH_FULL_NAMES[month - 1] for month in plan.months]
         have = "has" if len(names) == 1 else "have"
-        reason = f"{_listed(names)} {have} no day {_listed([str(day) for day in wanted], 'or')}"
+        reason = f"{listed(names)} {have} no day {listed([str(day) for day in wanted], 'or')}"
         field = DAY.name
     else:
         reason = (
@@ -442,5 +454,6 @@ def _never_runs(plan: Plan) -> InvalidSchedule:
     return InvalidSchedule([Problem(field=field, message=f"never runs: {reason}", given=given)])
 
 
-def _listed(words: list[str], joint: str = "and") -> str:
-    return f" {joint} ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+def listed(words: Sequence[str], joint: str = "and") -> str:
+    """One, two and three."""
+    return f"{', '.join(words[:-1])} {joint} {words[-1]}" if len(words) > 1 else "".join(words)

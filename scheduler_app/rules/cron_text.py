@@ -57,8 +57,8 @@ class Field:
         return f"{span} or {self.names[0]}-{self.names[-1]}" if self.names else span
 
 
-MONTH_NAMES = tuple("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split())
-DAY_NAMES = tuple("SUN MON TUE WED THU FRI SAT".split())
+MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+DAY_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
 SECOND = Field("second", 0, 59, 59, unit="seconds", seconds=1, hash_high=59)
 MINUTE = Field("minute", 0, 59, 59, unit="minutes", seconds=60, hash_high=59)
@@ -88,7 +88,7 @@ class CronText:
     seconds_last: bool
     """Six fields whose last one looks like a second."""
     steps: tuple[tuple[str, int], ...]
-    """(field name, n) of each `*/n`, for the warnings."""
+    """(field name, n) of each `*/n` and `0/n`, for the warnings."""
 
 
 def shown(piece: str) -> str:
@@ -97,7 +97,7 @@ def shown(piece: str) -> str:
     return safe[:40] + "…" if len(safe) > 40 else safe
 
 
-class _Wrong(Exception):
+class _FieldError(Exception):
     """One field cannot be read."""
 
     def __init__(
@@ -126,7 +126,7 @@ def read_cron(text: str, key: str = "") -> CronText:
     for field, word in zip(FIELDS, words, strict=True):
         try:
             read.append(_read_field(field, word, key))
-        except _Wrong as wrong:
+        except _FieldError as wrong:
             problems.append(wrong.problem)
     six = len(text.split()) == 6
     if problems:
@@ -150,7 +150,8 @@ def read_cron(text: str, key: str = "") -> CronText:
 def _words(text: str) -> list[str]:
     """The six fields, second first."""
     words = re.split(r"[ \t]+", text.strip(" \t\r\n"))
-    first = words[0].lower()
+    # Lower-casing turns some foreign letters into ASCII ones.
+    first = words[0].lower() if words[0].isascii() else words[0]
     if first.startswith("@"):
         if len(words) > 1 or first not in ALIASES:
             raise _unknown_alias(first, text)
@@ -245,10 +246,14 @@ def _read_field(field: Field, word: str, key: str) -> _FieldText:
         return result
     pieces = word.split(",")
     for piece in pieces:
+        if not piece.isascii():
+            raise _FieldError(
+                field, f"{shown(piece)} is not allowed ({field.allowed})", given=piece
+            )
         if not piece:
-            raise _Wrong(field, f"a value is missing in {shown(word)}", given=word)
+            raise _FieldError(field, f"a value is missing in {shown(word)}", given=word)
         if piece in ("*", "*/1") and len(pieces) > 1:
-            raise _Wrong(
+            raise _FieldError(
                 field,
                 f"{piece} already means every {field.name}; remove it or the rest of {shown(word)}",
                 given=word,
@@ -260,22 +265,21 @@ def _read_field(field: Field, word: str, key: str) -> _FieldText:
 
 def _read_piece(result: _FieldText, piece: str, key: str, *, alone: bool) -> None:
     field = result.field
-    upper = piece.upper()
-    if field is DAY and ("L" in upper or "W" in upper):
-        _read_special_day(result, piece, upper, alone=alone)
-    elif field is WEEKDAY and _read_special_weekday(result, piece, upper):
+    if field is DAY and re.search("[LW]", piece, re.IGNORECASE):
+        _read_special_day(result, piece, alone=alone)
+    elif field is WEEKDAY and _read_special_weekday(result, piece):
         pass
     else:
-        base, slash, step_text = upper.partition("/")
+        base, slash, step_text = piece.partition("/")
         step = _step(field, base, step_text, piece) if slash else 0
-        if base == "H" or base.startswith("H("):
+        if step > 1 and base in ("*", str(field.low)):
+            result.steps.append(step)
+        if base[:1] in ("H", "h") and base[1:2] in ("", "("):
             result.pieces += _hashed(field, base, step, key, piece)
         elif base == "*":
-            if step > 1:
-                result.pieces.append(f"*/{step}")
-                result.steps.append(step)
             # `*` and `*/1` add nothing: a field without pieces is unrestricted.
-        elif "-" in base:
+            result.pieces += [f"*/{step}"] if step > 1 else []
+        elif "-" in base and "(" not in base:
             result.pieces += _range(field, base, step, piece)
         else:
             start = _value(field, base, piece)
@@ -284,21 +288,23 @@ def _read_piece(result: _FieldText, piece: str, key: str, *, alone: bool) -> Non
             result.pieces += _ascending(start, field.high, step) if slash else [str(start)]
 
 
-def _read_special_day(result: _FieldText, piece: str, upper: str, *, alone: bool) -> None:
+def _read_special_day(result: _FieldText, piece: str, *, alone: bool) -> None:
+    """`L`, or `15W`."""
+    upper = piece.upper()
     if upper == "L":
         result.pieces.append("L")
         return
-    match = re.fullmatch(r"([0-9]{1,2})W", upper)
+    match = re.fullmatch("([0-9]{1,2})W", upper)
     if match is None:
-        raise _Wrong(
+        both = "" if upper in ("LW", "WL") else ", and `15W` (the weekday nearest to day 15)"
+        raise _FieldError(
             DAY,
-            f"{shown(piece)} is not supported; `L` (last day) is"
-            + ("" if upper in ("LW", "WL") else ", and `15W` (the weekday nearest to day 15)"),
+            f"{shown(piece)} is not supported; `L` (last day) is{both}",
             given=piece,
             suggestion="L" if "L" in upper else "",
         )
     if not alone:
-        raise _Wrong(
+        raise _FieldError(
             DAY,
             f"{shown(piece)} cannot stand in a list; W must be alone",
             given=piece,
@@ -307,12 +313,12 @@ def _read_special_day(result: _FieldText, piece: str, upper: str, *, alone: bool
     result.nearest = _value(DAY, match[1], piece)
 
 
-def _read_special_weekday(result: _FieldText, piece: str, upper: str) -> bool:
+def _read_special_weekday(result: _FieldText, piece: str) -> bool:
     """Take `FRI#3`, `FRIL` or `L5`; False when the piece is none of them."""
-    if "#" in upper:
-        day, _, nth = upper.partition("#")
-        if "-" in day or not re.fullmatch(r"[1-5]", nth):
-            raise _Wrong(
+    if "#" in piece:
+        day, _, nth = piece.partition("#")
+        if "-" in day or not re.fullmatch("[1-5]", nth):
+            raise _FieldError(
                 WEEKDAY,
                 f"{shown(piece)} is not allowed; FRI#3 is the third Friday, from #1 to #5",
                 given=piece,
@@ -320,57 +326,58 @@ def _read_special_weekday(result: _FieldText, piece: str, upper: str) -> bool:
             )
         result.nth.add((_value(WEEKDAY, day, piece) % 7, int(nth)))
         return True
-    if upper == "L":
-        raise _Wrong(
-            WEEKDAY,
-            "L needs a day; FRIL is the last Friday",
-            given=piece,
-            suggestion="FRIL",
+    if piece in ("L", "l"):
+        raise _FieldError(
+            WEEKDAY, "L needs a day; FRIL is the last Friday", given=piece, suggestion="FRIL"
         )
-    if re.fullmatch(r"[0-9A-Z]+L", upper):
-        result.nth.add((_value(WEEKDAY, upper[:-1], piece) % 7, LAST))
-        return True
-    if re.fullmatch(r"L[0-9]+", upper):
-        result.nth.add((_value(WEEKDAY, upper[1:], piece) % 7, LAST))
-        return True
-    return False
+    match = re.fullmatch("(?:([0-7]|[A-Z]{3})L|L([0-9]+))", piece, re.IGNORECASE | re.ASCII)
+    if match is None:
+        return False
+    result.nth.add((_value(WEEKDAY, match[1] or match[2], piece) % 7, LAST))
+    return True
+
+
+# How people write the names that cron shortens.
+_LONG_NAMES = re.compile(
+    "(sun|mon|tues?|wednes|weds?|thurs?|thu|fri|satur)(day)?"
+    "|january|february|march|april|june|july|august|sept(ember)?|october|november|december",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 def _value(field: Field, text: str, piece: str) -> int:
     """The number that a value or name stands for, as written (Sunday may be 7)."""
-    if text in field.names:
-        return field.names.index(text) + field.first_name
-    if text.isascii() and text.isdigit():
-        if len(text) <= 4 and field.low <= int(text) <= field.highest_written:
-            return int(text)
-    elif text[:3] in field.names and text in _LONG_NAMES:
-        name = text[:3]
-        number = field.names.index(name) + field.first_name
-        raise _Wrong(field, f"use {name}, or {number}", given=piece, suggestion=name)
-    elif text in ("R", "L", "W", "?"):
-        raise _Wrong(field, f"{shown(piece)} is not allowed here ({field.allowed})", given=piece)
-    raise _Wrong(
+    name = text.upper()
+    if name in field.names:
+        return field.names.index(name) + field.first_name
+    if re.fullmatch("[0-9]{1,4}", text) and field.low <= int(text) <= field.highest_written:
+        return int(text)
+    if name[:3] in field.names and _LONG_NAMES.fullmatch(text):
+        number = field.names.index(name[:3]) + field.first_name
+        raise _FieldError(field, f"use {name[:3]}, or {number}", given=piece, suggestion=name[:3])
+    if re.match(r"R(\(|$)", name):
+        raise _FieldError(
+            field,
+            f"{shown(piece)} would draw a new time at each look; H draws once for each job",
+            given=piece,
+            suggestion="H" + piece[1:],
+        )
+    raise _FieldError(
         field, f"{shown(text or piece)} is not allowed ({field.allowed})", given=text or piece
     )
 
 
-_LONG_NAMES = frozenset(
-    "SUNDAY MONDAY TUESDAY WEDNESDAY THURSDAY FRIDAY SATURDAY TUES THUR THURS WEDS "
-    "JANUARY FEBRUARY MARCH APRIL JUNE JULY AUGUST SEPTEMBER SEPT OCTOBER NOVEMBER DECEMBER".split()
-)
-
-
 def _step(field: Field, base: str, text: str, piece: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise _Wrong(
+    if not re.fullmatch("[0-9]+", text):
+        raise _FieldError(
             field,
             f"{shown(piece)} is not allowed; after / comes a step (1-{field.highest_written})",
             given=piece,
             allowed=f"1-{field.highest_written}",
         )
-    step = int(text[:10])
+    step = int(text)
     if step == 0:
-        raise _Wrong(
+        raise _FieldError(
             field,
             f"step 0 is not allowed (1-{field.highest_written})",
             given=piece,
@@ -385,7 +392,7 @@ def _step(field: Field, base: str, text: str, piece: str) -> int:
                 f" use an interval of {step * field.seconds} s"
             )
             interval = f"@every {step}{field.unit[0]}"
-        raise _Wrong(
+        raise _FieldError(
             field,
             message,
             given=piece,
@@ -403,10 +410,10 @@ def _ascending(start: int, end: int, step: int) -> list[str]:
 
 def _range(field: Field, base: str, step: int, piece: str) -> list[str]:
     first, _, last = base.partition("-")
-    if not first and last.isdigit():
-        raise _Wrong(field, f"{shown(base)} is not allowed ({field.allowed})", given=piece)
+    if not first and re.fullmatch("[0-9]+", last):
+        raise _FieldError(field, f"{shown(base)} is not allowed ({field.allowed})", given=piece)
     if not first or not last or "-" in last:
-        raise _Wrong(
+        raise _FieldError(
             field,
             f"{shown(piece)} is not allowed; a range is two values, such as"
             f" {field.low}-{field.high}",
@@ -434,7 +441,7 @@ def _between(field: Field, start: int, end: int, step: int) -> list[str]:
         size = field.high - field.low + 1
         values = range(start, end + size + 1, step)
         written = ",".join(str((value - field.low) % size + field.low) for value in values)
-        raise _Wrong(
+        raise _FieldError(
             field,
             f"a reversed range cannot have a step; write {written}",
             given=f"{start}-{end}/{step}",
@@ -447,10 +454,10 @@ def _between(field: Field, start: int, end: int, step: int) -> list[str]:
 def _hashed(field: Field, base: str, step: int, key: str, piece: str) -> list[str]:
     """`H`, `H/n`, `H(a-b)` and `H(a-b)/n`: values that differ from job to job and stay."""
     low, high = field.low, field.hash_high
-    if base != "H":
-        match = re.fullmatch(r"H\(([^()-]+)-([^()-]+)\)", base)
+    if base not in ("H", "h"):
+        match = re.fullmatch(r"[Hh]\(([^()-]+)-([^()-]+)\)", base)
         if match is None:
-            raise _Wrong(
+            raise _FieldError(
                 field,
                 f"{shown(piece)} is not allowed; use H, H/15, H({field.low}-{field.hash_high})"
                 f" or H({field.low}-{field.hash_high})/2",
@@ -459,9 +466,11 @@ def _hashed(field: Field, base: str, step: int, key: str, piece: str) -> list[st
         low = _value(field, match[1], piece)
         high = min(_value(field, match[2], piece), field.high)
         if low > high:
-            raise _Wrong(field, f"{shown(piece)}: H takes a range that ascends", given=piece)
+            raise _FieldError(field, f"{shown(piece)}: H takes a range that ascends", given=piece)
     if not key:
-        raise _Wrong(field, "H takes its value from the job's name, and there is none", given=piece)
+        raise _FieldError(
+            field, "H takes its value from the job's name, and there is none", given=piece
+        )
     if not step:
         return [str(_fair(key, field, low, high - low + 1))]
     start = _fair(key, field, low, min(step, high - low + 1))

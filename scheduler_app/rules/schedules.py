@@ -20,10 +20,12 @@ from functools import lru_cache
 from .cron import CronInZone, Plan, make_plan
 from .cron_text import LONGEST_TEXT, InvalidSchedule, read_cron, refuse, shown
 from .describe import (
+    clock_note,
     cron_warnings,
     describe_interval,
     describe_moment,
     describe_plan,
+    interval_warnings,
     moment_warnings,
 )
 from .problems import Invalid, Problem
@@ -97,6 +99,10 @@ class Schedule:
         """What may surprise the person who wrote this, a sentence each; mostly none."""
         return []
 
+    def clock_note(self, moment: datetime) -> str:
+        """What a clock change does to the fire time `moment`; mostly empty."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class CronSchedule(Schedule):
@@ -120,6 +126,9 @@ class CronSchedule(Schedule):
 
     def warnings(self, now: datetime) -> list[str]:
         return cron_warnings(_in_zone(self.plan, self.timezone), _floor(now))
+
+    def clock_note(self, moment: datetime) -> str:
+        return clock_note(_in_zone(self.plan, self.timezone), _floor(moment))
 
 
 @lru_cache(maxsize=16384)
@@ -152,12 +161,17 @@ class IntervalSchedule(Schedule):
     def describe(self) -> str:
         return describe_interval(self.every_s, self.phase_s if self.anchor else None)
 
+    def warnings(self, now: datetime) -> list[str]:
+        return interval_warnings(load_zone(self.timezone), self.every_s, _floor(now))
+
 
 @dataclass(frozen=True, slots=True)
 class MomentSchedule(Schedule):
     """Once."""
 
     at: int = field(kw_only=True, compare=False)
+    wall: int | None = field(kw_only=True, compare=False)
+    """The wall time that was written, as a local second; None when an offset was written too."""
 
     def next_after_ts(self, ts: int) -> int | None:
         return self.at if self.at > ts else None
@@ -169,10 +183,10 @@ class MomentSchedule(Schedule):
         return int(after < self.at <= until)
 
     def describe(self) -> str:
-        return f"{describe_moment(load_zone(self.timezone), self.at)} ({self.timezone})"
+        return describe_moment(load_zone(self.timezone), self.at)
 
     def warnings(self, now: datetime) -> list[str]:
-        return moment_warnings(load_zone(self.timezone), self.at, _floor(now))
+        return moment_warnings(load_zone(self.timezone), self.at, self.wall, _floor(now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,13 +275,14 @@ def _read(text: str, timezone: str, key: str, anchor: datetime | None, day_match
             text, timezone, key, anchor, day_match, every_s=_interval(rest), phase_s=phase
         )
     if kind == "@at":
-        return MomentSchedule(text, timezone, key, anchor, day_match, at=_moment(rest, timezone))
+        at, wall = _moment(rest, timezone)
+        return MomentSchedule(text, timezone, key, anchor, day_match, at=at, wall=wall)
     plan = make_plan(read_cron(text, key), both_days=day_match == "and")
     return CronSchedule(text, timezone, key, anchor, day_match, plan=plan)
 
 
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
-_INTERVAL = re.compile("".join(rf"(?:([0-9]{{1,10}}){unit}\s*)?" for unit in _UNITS))
+_INTERVAL = re.compile("".join(rf"(?:([0-9]{{1,10}}){unit}[ \t]*)?" for unit in _UNITS))
 _LONGEST_INTERVAL = 36525 * 86400
 
 
@@ -302,8 +317,8 @@ _MOMENT = re.compile(
 )
 
 
-def _moment(text: str, timezone: str) -> int:
-    """The Unix second of an ISO moment; without an offset, a wall time of the zone.
+def _moment(text: str, timezone: str) -> tuple[int, int | None]:
+    """The Unix second of an ISO moment; without an offset, a wall time of the zone and that too.
 
     As for cron: a wall time in a gap is the first moment after the jump, one that comes twice is
     the first.
@@ -341,7 +356,7 @@ def _moment(text: str, timezone: str) -> int:
         raise refuse(
             f"@at: {shown(text)} is not allowed (1970 to 2100)", given=text, allowed="1970 to 2100"
         )
-    return at
+    return at, local if shift is None else None
 
 
 def _floor_of(delta: timedelta) -> int:

@@ -145,7 +145,7 @@ class Target(ABC):
 
     def load(self, target: str) -> None:
         """Raise `UnknownTarget`, naming what is known, when this node cannot run `target`."""
-        return None
+        return
 
     @abstractmethod
     def run(self, execution: CurrentExecution) -> object:
