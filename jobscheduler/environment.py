@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,9 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-_EXPECTED = {
-    bool: "1 or 0",
-    int: "a whole number",
-    float: "a number of seconds, days or the like",
-}
-_BOOLEANS = {"1", "0", "true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "ok", ""}
+_EXPECTED = {bool: "1 or 0", int: "a whole number", float: "a number"}
+_BOOLEANS = {"1", "0", "true", "false", "yes", "no", "on", "off", "y", "n", ""}
+_DATABASES = ("postgresql", "postgres")
 
 
 class Env(environ.Env):  # type: ignore[misc]
@@ -28,19 +26,25 @@ class Env(environ.Env):  # type: ignore[misc]
 
     def get_value(self, var: str, cast: Any = None, *args: Any, **kwargs: Any) -> Any:
         self.names.add(var)
-        given = os.environ.get(var, "")
+        given = os.environ.get(var)
         try:
-            if cast is bool and given.strip().lower() not in _BOOLEANS:
+            if given is not None and cast is bool and given.strip().lower() not in _BOOLEANS:
                 raise ValueError(given)
+            if given is not None and cast is float:
+                return finite(given)
             return super().get_value(var, cast, *args, **kwargs)
         except ValueError as error:
             expected = _EXPECTED.get(cast, "readable")
             raise ImproperlyConfigured(f"{var} must be {expected}, got {given!r}.") from error
 
-    def secret(self, var: str) -> str:
-        """The value as it stands; elsewhere django-environ takes a leading `$` for another variable's name."""
+    def plain(self, var: str) -> str:
+        """The text as it stands; elsewhere django-environ takes a leading `$` for another variable's name."""
         self.names.add(var)
         return os.environ.get(var, "")
+
+    def words(self, var: str) -> list[str]:
+        """What stands between commas."""
+        return [word.strip() for word in self.plain(var).split(",") if word.strip()]
 
     def read_file(self, path: Path) -> None:
         """Take variables from a `.env` file; what the real environment sets wins."""
@@ -49,25 +53,39 @@ class Env(environ.Env):  # type: ignore[misc]
 
     def options(self, prefix: str, dataclass: type) -> dict[str, Any]:
         """The fields of a dataclass that are set as `PREFIX_FIELD`, each of its default's type."""
-        found = {}
+        found: dict[str, Any] = {}
         for field in dataclasses.fields(dataclass):
             name = f"{prefix}{field.name.upper()}"
             self.names.add(name)
-            if name in os.environ:
+            if name not in os.environ:
+                continue
+            if isinstance(field.default, tuple):
+                found[field.name] = tuple(self.words(name))
+            else:
                 found[field.name] = self.get_value(name, type(field.default))
         return found
 
     def postgresql(self, var: str) -> dict[str, Any]:
         """A database URL as a Django database; PostgreSQL is the only one there is."""
         expected = f"{var} must look like postgresql://user:password@host:5432/name"
+        # The value itself may hold a password, so the message does not repeat it.
+        scheme, separator, _ = self.plain(var).partition("://")
+        if not separator:
+            raise ImproperlyConfigured(f"{expected}.")
+        if scheme not in _DATABASES:
+            raise ImproperlyConfigured(f"{expected}; {scheme} is not PostgreSQL.")
         try:
             database: dict[str, Any] = self.db_url(var)
         except ValueError as error:
             raise ImproperlyConfigured(f"{expected}: {error}.") from error
-        if database.get("ENGINE") != "django.db.backends.postgresql":
-            scheme = os.environ.get(var, "").partition("://")[0]
-            raise ImproperlyConfigured(f"{expected}; {scheme!r} is not PostgreSQL.")
         # `?host=/directory` is how libpq spells a socket in a URL; Django's dbshell reads HOST only.
         if host := database.setdefault("OPTIONS", {}).pop("host", None):
             database["HOST"] = host
         return database
+
+
+def finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

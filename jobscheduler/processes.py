@@ -6,6 +6,7 @@ them in order: asked first, killed only when they do not listen.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -58,10 +59,8 @@ class Process:
 
     def send(self, number: signal.Signals) -> None:
         """Signal the process and its children."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._popen.pid, number)
-        except ProcessLookupError:
-            pass
 
 
 class ProcessGroup:

@@ -6,7 +6,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from jobscheduler.environment import Env
 from jobscheduler.secret_key import kept_secret_key
-from scheduler_app.conf import SchedulerConfig
+from scheduler_app.conf import SchedulerConfig, read_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -19,7 +19,7 @@ DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
 # --- Database ---------------------------------------------------------------------------------
 
 EMBEDDED_DATABASE_DIRECTORY = DATA_DIR / "postgresql"
-HAS_DATABASE_URL = bool(env.secret("DATABASE_URL"))
+HAS_DATABASE_URL = bool(env.plain("DATABASE_URL"))
 # A deployment that says nothing about DEBUG must not run with it.
 DEBUG = env.bool("DEBUG", default=not HAS_DATABASE_URL)
 
@@ -46,12 +46,14 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- The scheduler ----------------------------------------------------------------------------
 
 PORT = env.int("PORT", default=8000)
+if not 1 <= PORT <= 65535:
+    raise ImproperlyConfigured(f"PORT must be from 1 to 65535, got {PORT}.")
 
 SCHEDULER = env.options("SCHEDULER_", SchedulerConfig)
 if DEBUG:
     # The sample job calls the project's own liveness page, which has no public address.
     SCHEDULER.setdefault("http_allowed_hosts", (f"127.0.0.1:{PORT}", f"localhost:{PORT}"))
-if SCHEDULER.get("pooled"):
+if read_config(SCHEDULER).pooled:
     # A server-side cursor outlives the transaction that a pooler gives its connection for.
     DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 
@@ -126,7 +128,7 @@ REST_FRAMEWORK = {
 
 # --- Security ---------------------------------------------------------------------------------
 
-SECRET_KEY = env.secret("SECRET_KEY")
+SECRET_KEY = env.plain("SECRET_KEY")
 if not SECRET_KEY:
     if not DEBUG:
         raise ImproperlyConfigured(
@@ -135,8 +137,8 @@ if not SECRET_KEY:
         )
     SECRET_KEY = kept_secret_key(DATA_DIR / "secret_key")
 
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -15,24 +15,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+RUNTIME = ROOT / "requirements.txt"
+CONSTRAINTS = ROOT / "constraints" / f"python{VERSION}.txt"
 
 
 def main(directory: Path, requirements: Path) -> None:
     # Two commands in a fresh clone must not install into one environment at the same time.
-    with open(ROOT / "requirements.txt") as lock:
+    with open(RUNTIME) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not works(directory):
             say(f"Making {directory.name} with Python {VERSION}.")
             venv.create(directory, clear=True, with_pip=True)
-        constraints = ROOT / "constraints" / f"python{VERSION}.txt"
-        stamp = directory / f".{requirements.stem}"
-        wanted = fingerprint(ROOT / "requirements.txt", requirements, constraints)
-        if not stamp.exists() or stamp.read_text() != wanted:
-            say(
-                f"Installing {requirements.name} into {directory.name}; the first time takes a minute."
-            )
-            install(directory, requirements, constraints)
-            stamp.write_text(wanted)
+        # Every other requirements file includes the runtime's, so that is installed by either.
+        wanted = {file: fingerprint(RUNTIME, file, CONSTRAINTS) for file in (RUNTIME, requirements)}
+        stamps = {file: directory / f".installed-{file.stem}" for file in wanted}
+        stamp = stamps[requirements]
+        if not stamp.exists() or stamp.read_text() != wanted[requirements]:
+            say(f"Installing {requirements.name} into {directory.name}, a minute the first time.")
+            install(directory, requirements)
+            for file, text in wanted.items():
+                stamps[file].write_text(text)
 
 
 def works(directory: Path) -> bool:
@@ -52,9 +54,9 @@ def fingerprint(*files: Path) -> str:
     return hashlib.sha256("\0".join([sys.version, *texts]).encode()).hexdigest()
 
 
-def install(directory: Path, requirements: Path, constraints: Path) -> None:
+def install(directory: Path, requirements: Path) -> None:
     # A Python that has no constraints file yet gets what the ranges allow.
-    pinned = ["--constraint", constraints] if constraints.exists() else []
+    pinned = ["--constraint", CONSTRAINTS] if CONSTRAINTS.exists() else []
     pip = [directory / "bin" / "python", "-m", "pip", "-qq", "--disable-pip-version-check"]
     done = subprocess.run([*pip, "install", *pinned, "--requirement", requirements])
     if done.returncode != 0:

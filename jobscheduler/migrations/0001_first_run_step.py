@@ -5,22 +5,20 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='FirstRunStep',
+            name="FirstRunStep",
             fields=[
-                ('name', models.CharField(max_length=50, primary_key=True, serialize=False)),
-                ('done_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('detail', models.CharField(blank=True, default='', max_length=200)),
+                ("name", models.CharField(max_length=50, primary_key=True, serialize=False)),
+                ("done_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("detail", models.CharField(blank=True, default="", max_length=200)),
             ],
             options={
-                'default_permissions': (),
+                "default_permissions": (),
             },
         ),
     ]

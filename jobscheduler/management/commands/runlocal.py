@@ -86,12 +86,13 @@ class Command(BaseCommand):
     @contextmanager
     def database(self) -> Iterator[None]:
         """The embedded server for as long as this runs; or the one that DATABASE_URL names, if it answers."""
-        if isinstance(connection, DatabaseWrapper):
-            with connection.server.session():
+        default = connections["default"]
+        if isinstance(default, DatabaseWrapper):
+            with default.server.session():
                 yield
         else:
             try:
-                connection.ensure_connection()
+                default.ensure_connection()
             except DatabaseError as error:
                 reason = str(error).strip().splitlines()[0]
                 raise CommandError(
