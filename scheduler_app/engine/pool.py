@@ -92,6 +92,11 @@ class Pool:
             return 0
         return min(AHEAD_LIMIT, int(self._threads * AHEAD_S / max(self._usual_s, SHORTEST_S)))
 
+    def held(self) -> set[tuple[int, int]]:
+        """What waits or runs here, as (id, token)."""
+        with self._lock:
+            return self.queue.held() | set(self._attempts)
+
     def running(self) -> list[Attempt]:
         """The attempts under way."""
         with self._lock:
@@ -149,7 +154,7 @@ class Pool:
             key = (claimed.id, claimed.token)
             with self._lock:
                 self._attempts[key] = attempt
-            outcome = runner.run(attempt, self._clock, self._config, self._node_name)
+            outcome = self._run(attempt)
             with self._lock:
                 if attempt.abandoned:
                     self._stuck -= 1
@@ -162,6 +167,17 @@ class Pool:
                 )
             self._on_outcome(outcome)
             self._on_idle()
+
+    def _run(self, attempt: Attempt) -> Finished | HandBack:
+        try:
+            return runner.run(attempt, self._clock, self._config, self._node_name)
+        except BaseException:
+            # The runner's own mistake; the worker and the record must survive it.
+            logger.exception("the runner failed execution=%s", attempt.claimed.id)
+            error = RuntimeError("The scheduler could not handle what this attempt came to.")
+            return runner.failed(
+                attempt, self._clock, self._node_name, error, reason="internal_error"
+            )
 
     def _oversee(self) -> None:
         while not self._closing.wait(OVERSEE_INTERVAL_S):

@@ -49,6 +49,11 @@ class ReadyQueue:
                 self._condition.wait()
             return None if self._closed else heapq.heappop(self._heap).claimed
 
+    def held(self) -> set[tuple[int, int]]:
+        """What waits here, as (id, token)."""
+        with self._condition:
+            return {(entry.claimed.id, entry.claimed.token) for entry in self._heap}
+
     def give_back(self, *, older_than_s: float) -> list[Claimed]:
         """Remove and return what has waited here for longer than that: another node may be free."""
         limit = time.monotonic() - older_than_s

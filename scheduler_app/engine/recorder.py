@@ -44,7 +44,7 @@ class Recorder:
         self._progress = progress
         self._on_retry = on_retry
         self._waiting: deque[Finished | HandBack] = deque()
-        self._in_flight = 0
+        self._in_flight: list[Finished | HandBack] = []
         self._condition = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -62,7 +62,12 @@ class Recorder:
     @property
     def backlog(self) -> int:
         """Outcomes not in the database yet."""
-        return len(self._waiting) + self._in_flight
+        return len(self._waiting) + len(self._in_flight)
+
+    def held(self) -> set[tuple[int, int]]:
+        """Of the outcomes not in the database yet, the executions, as (id, token)."""
+        with self._condition:
+            return {(outcome.id, outcome.token) for outcome in (*self._in_flight, *self._waiting)}
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything taken over so far is written; False when that took too long."""
@@ -110,7 +115,7 @@ class Recorder:
         else:
             return
         with self._condition:
-            self._in_flight = 0
+            self._in_flight = []
             self._condition.notify_all()
         for outcome in batch:
             if isinstance(outcome, Finished) and outcome.retry_s is not None:
@@ -126,7 +131,7 @@ class Recorder:
                 outcome = self._waiting.popleft()
                 size += outcome.size if isinstance(outcome, Finished) else 0
                 batch.append(outcome)
-            self._in_flight = len(batch)
+            self._in_flight = batch
         return batch
 
     def _write(self, batch: Sequence[Finished | HandBack]) -> None:

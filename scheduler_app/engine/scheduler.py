@@ -68,6 +68,7 @@ class Scheduler:
         self._next_housekeeping = 0.0
         self._check_cancels = threading.Event()
         self._starved = False
+        self._strays: set[tuple[int, int]] = set()
         self._expected: list[float] = []
         self._lock = threading.Lock()
 
@@ -173,14 +174,28 @@ class Scheduler:
             )
         return len(claimed)
 
-    def _cancel(self) -> None:
+    def _cancel(self) -> set[tuple[int, int]]:
+        """Pass on what somebody wants cancelled; returns all that the database believes to run here."""
         self._check_cancels.clear()
-        self._pool.cancel(
-            self._session.call(lambda connection: lifecycle.cancels_for(connection, self._node_id))
-        )
+        held = self._session.call(lambda connection: lifecycle.held_by(connection, self._node_id))
+        self._pool.cancel([(id_, token) for id_, token, cancelled in held if cancelled])
+        return {(id_, token) for id_, token, _ in held}
+
+    def _give_back_strays(self, held: set[tuple[int, int]]) -> None:
+        """Hand back what the database believes to run here and nobody here knows.
+
+        A claim whose answer was lost on the way leaves such rows. Twice in a row, because what is just passing
+        from the queue to a thread is in neither for a moment.
+        """
+        known = self._pool.held() | self._recorder.held()
+        strays = held - known
+        certain, self._strays = strays & self._strays, strays
+        if certain:
+            logger.warning("handed back claims whose answer was lost count=%s", len(certain))
+            self._recorder.put(*(lifecycle.HandBack(id_, token) for id_, token in certain))
 
     def _keep_house(self) -> None:
-        self._cancel()
+        self._give_back_strays(self._cancel())
         stale = self._pool.queue.give_back(older_than_s=STALE_IN_QUEUE_S)
         if stale:
             self._recorder.put(*(lifecycle.HandBack(item.id, item.token) for item in stale))

@@ -8,7 +8,7 @@ changes nothing. The hot steps take the engine's psycopg connection, in autocomm
 from .claiming import Claimed, HandBack, claim, hand_back
 from .finishing import Finished, LogPart, finish, record_progress
 from .firing import Fired, Outlook, fire_due_jobs, look_ahead, settle_edited_jobs
-from .nodes import Contact, cancels_for, heartbeat, register_node, stop_node, tick
+from .nodes import Contact, heartbeat, held_by, register_node, stop_node, tick
 from .notices import CHANNEL
 from .pausing import resume_expired
 from .promoting import promote_blocked
@@ -44,13 +44,13 @@ __all__ = [
     "Rescued",
     "SpecCache",
     "cancel",
-    "cancels_for",
     "claim",
     "delete_jobs",
     "finish",
     "fire_due_jobs",
     "hand_back",
     "heartbeat",
+    "held_by",
     "look_ahead",
     "pause",
     "pause_scope",

@@ -366,11 +366,17 @@ def _decide_one(
             if is_last:
                 # A pause that covers many jobs leaves their plans alone: its fire times are decided as they come.
                 next_fire_at = rules.next_fire_at(decision, spec, rules.own_pause(spec))
-        except Invalid as error:
-            # Written past the validation. It stops this job and no other, and the job says so.
-            problem = str(error)[:500]
+        except Exception as error:
+            # Written past the validation, most likely. It stops this job and no other, and the job says so.
+            is_known = isinstance(error, Invalid)
+            problem = (str(error) if is_known else f"{type(error).__name__}: {error}")[:500]
             decision.decided_until = max(decision.decided_until, until)
-            logger.error("job cannot be planned job_id=%s problem=%s", plan.job_id, problem)
+            logger.error(
+                "job cannot be planned job_id=%s problem=%s",
+                plan.job_id,
+                problem,
+                exc_info=not is_known,
+            )
         for verdict in decision.verdicts[decided:]:
             if isinstance(verdict, rules.Fire):
                 rows.add(

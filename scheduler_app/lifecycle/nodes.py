@@ -36,10 +36,10 @@ SET state = 'stopped', finished_at = scheduler_now(), heartbeat_at = scheduler_n
 WHERE id = %(node_id)s AND state IN ('active', 'draining')
 """
 
-CANCELS_SQL = """
-SELECT id, token
+HELD_SQL = """
+SELECT id, token, cancel_requested_at IS NOT NULL
 FROM scheduler_app_execution
-WHERE node_id = %(node_id)s AND status = 'running' AND cancel_requested_at IS NOT NULL
+WHERE node_id = %(node_id)s AND status = 'running'
 """
 
 
@@ -103,6 +103,6 @@ def stop_node(connection: psycopg.Connection[Any], node_id: int, *, reason: str 
     connection.execute(STOP_SQL, {"node_id": node_id, "reason": reason})
 
 
-def cancels_for(connection: psycopg.Connection[Any], node_id: int) -> list[tuple[int, int]]:
-    """The running executions of this node that somebody wants cancelled, as (id, token)."""
-    return connection.execute(CANCELS_SQL, {"node_id": node_id}).fetchall()
+def held_by(connection: psycopg.Connection[Any], node_id: int) -> list[tuple[int, int, bool]]:
+    """What the database believes that this node runs: id, token, and whether somebody wants it cancelled."""
+    return connection.execute(HELD_SQL, {"node_id": node_id}).fetchall()

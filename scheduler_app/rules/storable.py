@@ -18,7 +18,7 @@ import reprlib
 import sys
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType, FunctionType, TracebackType
 from typing import Any
 
@@ -31,10 +31,10 @@ MAX_DIGITS = 4000
 LINE_CHARS = 1000
 REPR_CHARS = 10_000
 LOOK_AT_CHARS = 16 * 1024 * 1024
-LOOK_AT_VALUES = 200_000
+LOOK_AT_VALUES = 100_000
 """How far a value is read; what lies beyond is cut off without being counted."""
 STEPS = 1_000_000
-"""Lines of Python that a `__repr__` or `__str__` may run through; about a second."""
+"""Instructions that a `__repr__` or `__str__` may take; less than a second."""
 
 FIRST_FRAMES = 20
 LAST_FRAMES = 40
@@ -43,7 +43,11 @@ GROUP_MEMBERS = 5
 GROUP_DEPTH = 3
 NOTES = 10
 
+CAUSED = "The above exception was the direct cause of the following exception:"
+HANDLED = "During handling of the above exception, another exception occurred:"
+
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # Control characters, and those that turn the direction of what follows them.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -60,7 +64,7 @@ def storable_json(value: object, max_bytes: int = MAX_BYTES) -> Any:
         kept = copy.of(value)
         if kept is None or isinstance(kept, bool):
             return kept
-        text = json.dumps(kept, ensure_ascii=False)
+        text = _encode(kept)
         if not copy.partial and len(text) * 4 <= max_bytes:
             return kept
         size = len(text.encode())
@@ -135,12 +139,12 @@ def shown(value: object) -> str:
     try:
         return _shown(value)[: REPR_CHARS + 1]
     except BaseException as error:  # noqa: BLE001 - includes what the value raises, SystemExit too
-        return f"<{_class_name(value)} object, its repr failed: {_class_name(error)}>"
+        return f"<{_class_name(value)} object, its repr failed: {_trouble(error)}>"
 
 
 def json_bytes(value: object) -> int:
     """How many bytes a JSON value takes."""
-    return len(json.dumps(value, ensure_ascii=False).encode())
+    return len(_encode(value).encode())
 
 
 def cut_to_json_bytes(text: str, max_bytes: int) -> str:
@@ -175,27 +179,39 @@ class _Copy:
             return self._whole(int.__int__(value))
         if issubclass(cls, float):
             return self._float(float.__float__(value))
-        if issubclass(cls, dict | list | tuple) and depth > MAX_DEPTH:
+        if not issubclass(cls, (dict, list, tuple)):
+            self._change(f"A {_class_name(value)} is not JSON.")
+            return self._text(shown(value))
+        if depth > MAX_DEPTH:
             self._change(f"This is nested deeper than {MAX_DEPTH} levels.")
             return f"(deeper than {MAX_DEPTH} levels)"
         if issubclass(cls, dict):
-            return self._object(value, depth)
-        if issubclass(cls, list | tuple):
-            items = list(itertools.islice(_iterator(cls)(value), self._values_left + 1))
-            return [self.of(item, depth + 1) for item in self._within_limit(items)]
-        self._change(f"A {_class_name(value)} is not JSON.")
-        return self._text(shown(value))
+            return self._object(dict.items(value), depth + 1)
+        items = list.__iter__(value) if issubclass(cls, list) else tuple.__iter__(value)
+        return self._array(items, depth + 1)
 
-    def _object(self, value: Any, depth: int) -> dict[str, Any]:
-        items = list(itertools.islice(dict.items(value), self._values_left + 1))
-        return {self._key(key): self.of(item, depth + 1) for key, item in self._within_limit(items)}
+    def _object(self, items: Iterable[Any], depth: int) -> dict[str, Any]:
+        copy = {}
+        # Taken at once, as another thread may still change the original.
+        for key, item in list(itertools.islice(items, self._values_left + 1)):
+            if self._is_full():
+                break
+            copy[self._key(key)] = self.of(item, depth)
+        return copy
 
-    def _within_limit(self, items: list[Any]) -> Any:
-        for item in items:
-            if self._values_left <= 0 or self._chars_left <= 0:
-                self.partial = True
-                return
-            yield item
+    def _array(self, items: Iterable[Any], depth: int) -> list[Any]:
+        copy = []
+        for item in list(itertools.islice(items, self._values_left + 1)):
+            if self._is_full():
+                break
+            copy.append(self.of(item, depth))
+        return copy
+
+    def _is_full(self) -> bool:
+        if self._values_left > 0 and self._chars_left > 0:
+            return False
+        self.partial = True
+        return True
 
     def _key(self, key: Any) -> str:
         cls = type(key)
@@ -289,6 +305,9 @@ def _stepping(call: Callable[[Any], str], value: object) -> str:
         steps += 1
         if steps > STEPS:
             raise _RunsOn
+        if event == "call":
+            # Python 3.11 reports no new line for `while True: pass`.
+            frame.f_trace_opcodes = True
         return trace
 
     before = sys.gettrace()
@@ -311,7 +330,11 @@ def _message(error: BaseException) -> str:
             return str(error)
         return _stepping(str, error)
     except BaseException as trouble:  # noqa: BLE001 - includes what `__str__` raises
-        return f"(its text cannot be shown: {_class_name(trouble)})"
+        return f"(its text cannot be shown: {_trouble(trouble)})"
+
+
+def _trouble(error: BaseException) -> str:
+    return "it does not come to an end" if type(error) is _RunsOn else _class_name(error)
 
 
 def _class_name(value: object) -> str:
@@ -333,10 +356,6 @@ def _large_number(number: int) -> str:
         return str(number)
     start = abs(number) >> (bits - 400)
     return f"{'-' * (number < 0)}{start:#x}… (about {int(bits * math.log10(2)) + 1:,} digits)"
-
-
-def _iterator(cls: type) -> Callable[[Any], Any]:
-    return list.__iter__ if issubclass(cls, list) else tuple.__iter__
 
 
 def _exact(text: str) -> str:
@@ -390,9 +409,9 @@ def _chain(error: BaseException, depth: int) -> list[str]:
     seen = {id(error)}
     while True:
         if error.__cause__ is not None:
-            earlier, link = error.__cause__, "was the direct cause of"
+            earlier, link = error.__cause__, CAUSED
         elif error.__context__ is not None and not error.__suppress_context__:
-            earlier, link = error.__context__, "was being handled during"
+            earlier, link = error.__context__, HANDLED
         else:
             break
         if id(earlier) in seen:
@@ -400,7 +419,7 @@ def _chain(error: BaseException, depth: int) -> list[str]:
         if len(seen) == CHAINED:
             blocks.append("(earlier exceptions left out)")
             break
-        blocks += [f"\nThe exception above {link} the one below:\n", _one(earlier, depth)]
+        blocks += [f"\n{link}\n", _one(earlier, depth)]
         seen.add(id(earlier))
         error = earlier
     return blocks[::-1]
