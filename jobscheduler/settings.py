@@ -53,7 +53,12 @@ SCHEDULER = env.options("SCHEDULER_", SchedulerConfig)
 if DEBUG:
     # The sample job calls the project's own liveness page, which has no public address.
     SCHEDULER.setdefault("http_allowed_hosts", (f"127.0.0.1:{PORT}", f"localhost:{PORT}"))
-if read_config(SCHEDULER).pooled:
+options = read_config(SCHEDULER)
+if options.database not in DATABASES:
+    raise ImproperlyConfigured(
+        f"SCHEDULER_DATABASE must be one of {', '.join(DATABASES)}, got {options.database!r}."
+    )
+if options.pooled:
     # A server-side cursor outlives the transaction that a pooler gives its connection for.
     DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 

@@ -25,3 +25,5 @@ from jobscheduler.settings import DATABASES
 DATABASES["default"]["DURABLE"] = False
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.testapp"]  # noqa: F405

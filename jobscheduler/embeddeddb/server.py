@@ -136,10 +136,11 @@ class EmbeddedServer:
         if not self.place.data.exists():
             return False
         with self._lock():
-            if self._readiness() == 2:
+            # One that has only begun to start does not answer yet.
+            if self._readiness() == 2 and not self._postmaster():
                 return False
             done = self._pg("pg_ctl", "-w", "-m", "fast", "-t", "60", "stop", "-D", self.place.data)
-            if done.returncode != 0 and self._readiness() != 2:
+            if done.returncode != 0 and self._postmaster():
                 raise EmbeddedDatabaseError(
                     f"The embedded database in {self.place.data} did not stop: {done.stdout.strip()}"
                 )
@@ -297,15 +298,18 @@ class EmbeddedServer:
         path.write_text(text)
         give(path, self.place.user)
 
+    def _postmaster(self) -> int | None:
+        """The server's process, if the pid file names one that really works in the data directory."""
+        try:
+            pid = int((self.place.data / "postmaster.pid").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+        return pid if runs_in(pid, self.place.data) else None
+
     def _forget_stale_pid(self) -> None:
         """Remove a pid file whose number an unrelated process has by now; PostgreSQL would refuse to start."""
-        pid_file = self.place.data / "postmaster.pid"
-        try:
-            pid = int(pid_file.read_text().split()[0])
-        except (OSError, ValueError, IndexError):
-            return
-        if not runs_in(pid, self.place.data):
-            pid_file.unlink(missing_ok=True)
+        if not self._postmaster():
+            (self.place.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _pg(self, tool: str, *args: object, own: bool = False) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs, as the server's user unless `own`, and keep what it prints."""
@@ -323,6 +327,8 @@ class EmbeddedServer:
             errors="replace",
             cwd="/",
             env=environment | {"LC_ALL": "C"},
+            # Ctrl-C on the terminal is not for them: half a start is worse than a whole one.
+            start_new_session=True,
             **identity,
         )
 

@@ -80,9 +80,11 @@ SET
     END
 FROM unnest(
     %(ids)s::bigint[], %(tokens)s::bigint[], %(reasons)s::text[], %(delays)s::float8[],
-    %(failures)s::text[]::jsonb[]
-) AS given (id, token, reason, delay_s, failure)
-WHERE execution.id = given.id AND execution.token = given.token AND execution.status = 'running'
+    %(failures)s::text[]::jsonb[], %(expected)s::text[]
+) AS given (id, token, reason, delay_s, failure, expected)
+WHERE execution.id = given.id
+  AND execution.token = given.token
+  AND execution.status = given.expected   -- a value, for the planner's sake; see FINISH_SQL
 RETURNING execution.id
 """
 
@@ -170,6 +172,7 @@ def hand_back(connection: psycopg.Connection[Any], given: Sequence[HandBack]) ->
             "reasons": [item.reason for item in given],
             "delays": [item.delay_s for item in given],
             "failures": [json.dumps(item.failure) if item.failure else None for item in given],
+            "expected": ["running"] * len(given),
         },
     )
     return {row[0] for row in cursor.fetchall()}

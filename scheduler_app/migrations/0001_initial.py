@@ -785,17 +785,17 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="execution",
-            index=models.Index(fields=["-scheduled_for", "-id"], name="execution_newest"),
+            index=models.Index(fields=["scheduled_for", "id"], name="execution_newest"),
         ),
         migrations.AddIndex(
             model_name="execution",
-            index=models.Index(fields=["job", "-scheduled_for"], name="execution_newest_of_job"),
+            index=models.Index(fields=["job", "scheduled_for"], name="execution_newest_of_job"),
         ),
         migrations.AddIndex(
             model_name="execution",
             index=models.Index(
                 condition=models.Q(("status__in", ("failed", "cancelled", "lost"))),
-                fields=["-scheduled_for", "-id"],
+                fields=["scheduled_for", "id"],
                 name="execution_unsuccessful",
             ),
         ),

@@ -172,11 +172,11 @@ class Execution(models.Model):
                 condition=Q(status=Status.BLOCKED),
                 name="execution_blocked",
             ),
-            # The orders in which people read.
-            models.Index(fields=["-scheduled_for", "-id"], name="execution_newest"),
-            models.Index(fields=["job", "-scheduled_for"], name="execution_newest_of_job"),
+            # The orders in which people read, backwards: an index that grows at its right end stays small.
+            models.Index(fields=["scheduled_for", "id"], name="execution_newest"),
+            models.Index(fields=["job", "scheduled_for"], name="execution_newest_of_job"),
             models.Index(
-                fields=["-scheduled_for", "-id"],
+                fields=["scheduled_for", "id"],
                 condition=Q(status__in=UNSUCCESSFUL),
                 name="execution_unsuccessful",
             ),

@@ -120,11 +120,13 @@ def allowance_problems(entries: Iterable[str]) -> list[str]:
         f"{SETTING}: {entry!r} is not a host. Write a name, an address or a network, each with or without"
         " a port: internal.example, internal.example:8080, 10.0.0.5, 10.0.0.0/8, [fd00::5]:8080."
         for entry in entries
-        if not isinstance(entry, str) or _read_allowance(entry) is None
+        if _read_allowance(entry) is None
     ]
 
 
-def _read_allowance(entry: str) -> Allowance | None:
+def _read_allowance(entry: object) -> Allowance | None:
+    if not isinstance(entry, str):
+        return None
     host, port = entry.strip().lower(), None
     match = re.fullmatch(r"\[([^\]]*)\](?::(\d{1,5}))?|([^:]*):(\d{1,5})", host)
     if match:
@@ -143,11 +145,16 @@ def _read_allowance(entry: str) -> Allowance | None:
     return None
 
 
+def is_opened(address: Address, port: int, name: str, allowances: tuple[Allowance, ...]) -> bool:
+    """Whether the setting names this call, public or not."""
+    return any(allowance.opens(address, port, name) for allowance in allowances)
+
+
 def refusal(
     address: Address, port: int, *, name: str, allowances: tuple[Allowance, ...]
 ) -> str | None:
     """Why a call to this address, resolved from `name`, is not allowed; None when it is."""
-    if any(allowance.opens(address, port, name) for allowance in allowances):
+    if is_opened(address, port, name, allowances):
         return None
     kind = kind_of(address)
     if kind:
@@ -163,7 +170,7 @@ def refusal(
 
 
 def port_refusal(name: str, port: int) -> str:
-    """The sentence for a port that is not open to HTTP targets."""
+    """Why a call to this port is not allowed."""
     entry = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
     return (
         f"Port {port} is not one that HTTP targets call: {WEB_PORTS_TEXT}. "

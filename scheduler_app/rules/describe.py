@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from .cron import MONTH_FULL_NAMES, CronInZone, Plan, listed, month_lengths
+from .cron import CronInZone
+from .cron_plan import MONTH_FULL_NAMES, Plan, listed, month_lengths
 from .zones import END_OF_TIME, Zone
 
 DAY_FULL_NAMES = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")

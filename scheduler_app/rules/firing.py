@@ -124,6 +124,8 @@ def decide(
     if spec.enabled and spec.deleted_at is None:
         timetable = Timetable.of(spec)
         for start, end, pause in _pieces(decision.decided_until, until, pauses):
+            if _is_over(decision, spec):
+                break
             if pause is not None:
                 _skip(decision, timetable, start, end, "paused", pause.who, pause.detail)
             else:
@@ -199,9 +201,8 @@ def _decide_missed(
     live: Live,
 ) -> None:
     """Fire times that nobody looked at in time, in (start, missed_until]."""
-    if spec.on_misfire == "skip" or _is_over(decision, spec):
-        if not _is_over(decision, spec):
-            _skip(decision, timetable, start, missed_until, "missed")
+    if spec.on_misfire == "skip":
+        _skip(decision, timetable, start, missed_until, "missed")
         return
     if spec.misfire_grace_s is not None:
         too_old = min(missed_until, now - timedelta(seconds=spec.misfire_grace_s) - TICK)

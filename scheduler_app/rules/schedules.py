@@ -12,12 +12,14 @@ seconds for the hot path. Fire times are whole seconds.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from .cron import CronInZone, Plan, make_plan
+from .cron import CronInZone
+from .cron_plan import Plan, make_plan
 from .cron_text import LONGEST_TEXT, InvalidSchedule, read_cron, refuse, shown
 from .describe import (
     clock_note,
@@ -39,7 +41,7 @@ DAY_MATCHES = ("or", "and")
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(ABC):
     """A rule that gives fire times; made by `parse_schedule`."""
 
     text: str
@@ -79,21 +81,21 @@ class Schedule:
             yield found
             found = self.next_after_ts(found)
 
+    @abstractmethod
     def next_after_ts(self, ts: int) -> int | None:
         """As `next_after`, in Unix seconds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def previous_before_ts(self, ts: int) -> int | None:
         """As `previous_before`, in Unix seconds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def count_ts(self, after: int, until: int) -> int:
         """As `count`, in Unix seconds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self) -> str:
         """The schedule as a sentence, with a 24-hour clock."""
-        raise NotImplementedError
 
     def warnings(self, now: datetime) -> list[str]:
         """What may surprise the person who wrote this, a sentence each; mostly none."""
@@ -117,8 +119,6 @@ class CronSchedule(Schedule):
         return _in_zone(self.plan, self.timezone).previous_before(ts)
 
     def count_ts(self, after: int, until: int) -> int:
-        if until <= after:
-            return 0
         return _in_zone(self.plan, self.timezone).count(after, until)
 
     def describe(self) -> str:
@@ -146,14 +146,17 @@ class IntervalSchedule(Schedule):
     """Unix second of the anchor, or any other fire time."""
 
     def next_after_ts(self, ts: int) -> int | None:
+        ts = max(ts, FIRST_MOMENT - 1)
         found = ts + self.every_s - (ts - self.phase_s) % self.every_s
         return found if found < END_OF_TIME else None
 
     def previous_before_ts(self, ts: int) -> int | None:
+        ts = min(ts, END_OF_TIME)
         found = ts - 1 - (ts - 1 - self.phase_s) % self.every_s
         return found if found >= FIRST_MOMENT else None
 
     def count_ts(self, after: int, until: int) -> int:
+        after, until = max(after, FIRST_MOMENT - 1), min(until, END_OF_TIME - 1)
         if until <= after:
             return 0
         return (until - self.phase_s) // self.every_s - (after - self.phase_s) // self.every_s

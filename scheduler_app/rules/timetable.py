@@ -10,9 +10,14 @@ from functools import lru_cache
 
 from .schedules import Schedule, parse_schedule
 from .spec import JobSpec
+from .zones import END_OF_TIME, FIRST_MOMENT, utc
 
 TICK = timedelta(microseconds=1)
 """The database's resolution: `moment - TICK` turns "strictly after" into "from"."""
+
+# Any date can be entered as a window or as the end of a pause. The first day is left to the jitter, which looks back.
+KNOWN_FROM = utc(FIRST_MOMENT) + timedelta(days=1)
+KNOWN_UNTIL = utc(END_OF_TIME) - TICK
 
 
 def jitter_of(name: str, jitter_s: int) -> timedelta:
@@ -48,21 +53,17 @@ class Timetable:
 
     def next_after(self, moment: datetime) -> datetime | None:
         """The first fire time strictly later."""
-        if self.start_at is not None:
-            moment = max(moment, self.start_at - TICK)
-        if self.end_at is not None and moment >= self.end_at:
-            return None
-        found = self.schedule.next_after(moment - self.shift)
-        if found is None or (self.end_at is not None and found + self.shift > self.end_at):
+        start, end = self._within(moment, KNOWN_UNTIL)
+        found = self.schedule.next_after(start - self.shift) if start < end else None
+        if found is None or found + self.shift > end:
             return None
         return found + self.shift
 
     def previous_before(self, moment: datetime) -> datetime | None:
         """The last fire time strictly earlier."""
-        if self.end_at is not None:
-            moment = min(moment, self.end_at + TICK)
-        found = self.schedule.previous_before(moment - self.shift)
-        if found is None or (self.start_at is not None and found + self.shift < self.start_at):
+        start, end = self._within(KNOWN_FROM, moment - TICK)
+        found = self.schedule.previous_before(end + TICK - self.shift) if start < end else None
+        if found is None or found + self.shift <= start:
             return None
         return found + self.shift
 
@@ -79,8 +80,10 @@ class Timetable:
                 yield moment + self.shift
 
     def _within(self, start: datetime, end: datetime) -> tuple[datetime, datetime]:
-        if self.start_at is not None:
-            start = max(start, self.start_at - TICK)
+        """The part of (start, end] that lies in the window and in the years that schedules know."""
+        start, end = max(start, KNOWN_FROM), min(end, KNOWN_UNTIL)
+        if self.start_at is not None and self.start_at > start:
+            start = self.start_at - TICK
         if self.end_at is not None:
             end = min(end, self.end_at)
         return start, end

@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 DAY = timedelta(days=1)
-MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
-WEEKDAYS = "sun mon tue wed thu fri sat".split()
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -73,34 +73,50 @@ class Reference:
                 last = (day + 7 * DAY).month != day.month
                 if number(piece.strip("l"), WEEKDAYS, 0) % 7 == today and last:
                     return True
-            elif names(piece, today, 0, 6, WEEKDAYS, 0):
-                return True
-            elif today == 0 and "7" in piece and names(piece, 7, 0, 7, WEEKDAYS, 0):
+            elif any(
+                names(piece, value, 0, 6, WEEKDAYS, 0) for value in ways_to_write(piece, today)
+            ):
                 return True
         return False
 
     def fires(self, after: int, until: int) -> list[int]:
         """Every fire time strictly after `after`, up to and including `until`, in Unix seconds."""
         found: set[int] = set()
-        day = datetime.fromtimestamp(after, self.zone).date() - DAY
-        end = datetime.fromtimestamp(until, self.zone).date() + DAY
+        margin = self._margin(after, until)
+        day = datetime.fromtimestamp(after, self.zone).date() - 2 * DAY
+        end = datetime.fromtimestamp(until, self.zone).date() + 2 * DAY
         while day <= end:
-            if self.runs_on(day):
-                for hour in self.hours:
-                    for minute in self.minutes:
-                        for second in self.seconds:
-                            wall = datetime(day.year, day.month, day.day, hour, minute, second)
-                            found.update(self._instants(wall))
+            for hour in self.hours if self.runs_on(day) else ():
+                wall = datetime(day.year, day.month, day.day, hour)
+                if (
+                    not after - margin
+                    <= seconds_of(wall.replace(tzinfo=self.zone))
+                    <= until + margin
+                ):
+                    continue
+                for minute in self.minutes:
+                    for second in self.seconds:
+                        found.update(self._instants(wall.replace(minute=minute, second=second)))
             day += DAY
         return sorted(ts for ts in found if after < ts <= until)
+
+    def _margin(self, after: int, until: int) -> int:
+        """Wall times further than this outside of the stretch cannot run in it."""
+        if until - after > 4 * 86400:
+            return 26 * 3600
+        around = [after - 2 * 86400, until + 2 * 86400]
+        offsets = [datetime.fromtimestamp(ts, self.zone).utcoffset() for ts in around]
+        assert offsets[0] is not None and offsets[1] is not None
+        return abs(int((offsets[1] - offsets[0]).total_seconds())) + 3600
 
     def next_after(self, after: int, years: int) -> int | None:
         """The first fire time after `after`, looking only so far."""
         day = datetime.fromtimestamp(after, self.zone).date() - DAY
         for _ in range(366 * years):
             if self.runs_on(day):
-                noon = int(datetime(day.year, day.month, day.day, 12, tzinfo=self.zone).timestamp())
-                if found := self.fires(max(after, noon - 3 * 86400), noon + 86400):
+                noon = seconds_of(datetime(day.year, day.month, day.day, 12, tzinfo=self.zone))
+                # A run of this date may be made up on the next one.
+                if found := self.fires(max(after, noon - 86400), noon + 86400):
                     return found[0]
             day += DAY
         return None
@@ -150,6 +166,11 @@ def names(
     if start < end:
         return start <= value <= end and (value - start) % step == 0
     return value >= start or value <= end
+
+
+def ways_to_write(piece: str, weekday: int) -> list[int]:
+    """Sunday is also 7, in a piece that says 7."""
+    return [0, 7] if weekday == 0 and "7" in piece else [weekday]
 
 
 def number(word: str, words: list[str] | None, first: int) -> int:

@@ -57,6 +57,7 @@ class Command(BaseCommand):
             signal.signal(number, self.on_signal)
         self.host = os.environ.setdefault("BIND", "127.0.0.1")
         require_free_port(self.host, settings.PORT)
+        self.say("Preparing the database.")
         try:
             with self.database():
                 self.prepare()
@@ -66,10 +67,17 @@ class Command(BaseCommand):
             self.say("Stopped.")
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.stopping.is_set():
-            self.urged.set()
+        urged = self.stopping.is_set()
         self.stopping.set()
-        if self.preparing:
+        if urged and not self.urged.is_set():
+            self.urged.set()
+            if self.preparing:
+                # Something takes long, another run's migrations perhaps.
+                raise Interrupted
+
+    def check_stopping(self) -> None:
+        """The first signal waits for the step under way to end."""
+        if self.stopping.is_set():
             raise Interrupted
 
     def say(self, text: str) -> None:
@@ -101,18 +109,20 @@ class Command(BaseCommand):
             yield
 
     def prepare(self) -> None:
-        self.say("Preparing the database.")
+        self.check_stopping()
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s)", [SETUP_LOCK])
             try:
                 call_command("migrate", interactive=False, verbosity=0)
             finally:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [SETUP_LOCK])
+        self.check_stopping()
         create_operator_once()
         call_command("createsamplejobs", verbosity=0)
         if not settings.DEBUG:
             call_command("collectstatic", interactive=False, verbosity=0)
         connections.close_all()
+        self.check_stopping()
 
     # --- While ---
 

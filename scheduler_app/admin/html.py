@@ -1,0 +1,49 @@
+"""The few pieces of HTML that are made in Python. All of them escape what they are given."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from .display import clock, printable, relative, utc_clock, zone_of
+
+GLYPHS = frozenset(
+    "succeeded failed lost cancelled running ready blocked paused enabled disabled over manual "
+    "problem planning deleted active draining stopped dead overdue waiting".split()
+)
+
+
+def moment_html(
+    moment: datetime, zone_name: str, now: datetime, *, with_relative: bool = True
+) -> SafeString:
+    """The moment in a zone, its distance from now, and UTC to the millisecond as a hint."""
+    shown = format_html(
+        '<time class="sch-time" datetime="{}" title="{}">{}</time>',
+        moment.isoformat(),
+        utc_clock(moment),
+        clock(moment, zone_of(zone_name)),
+    )
+    if not with_relative:
+        return shown
+    return format_html('{} <span class="sch-rel">{}</span>', shown, relative(moment, now))
+
+
+def glyph_html(key: str) -> SafeString:
+    """The sign for a state; always beside its word, so it is hidden from screen readers."""
+    known = key if key in GLYPHS else "problem"
+    return format_html(
+        '<svg class="sch-glyph" aria-hidden="true" focusable="false"><use href="#sch-{}"/></svg>',
+        known,
+    )
+
+
+def badge_html(key: str, text: str = "") -> SafeString:
+    """A state as a sign and a word; never by colour alone."""
+    return format_html(
+        '<span class="sch-badge sch-is-{}">{}{}</span>',
+        key if key in GLYPHS else "problem",
+        glyph_html(key),
+        printable(text or key.capitalize()),
+    )

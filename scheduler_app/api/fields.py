@@ -1,0 +1,234 @@
+"""Values from outside: strict about their JSON types, with words for what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.exceptions import ParseError
+from rest_framework.fields import empty
+from rest_framework.utils import html
+
+from scheduler_app.rules.problems import Problem
+
+from .errors import Refused, problems_of, shown
+from .parsers import strict_loads
+
+FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+END_OF_TIME = datetime(2101, 1, 1, tzinfo=UTC)
+
+FORM_EXTRAS = frozenset({"csrfmiddlewaretoken"})
+FIRST_LEVEL = 1
+
+
+def _is_form(field: serializers.Field[Any, Any, Any, Any]) -> bool:
+    """Whether the values come from an HTML form or a query, where everything is text."""
+    root = field.root
+    return getattr(root, "texts_only", False) or html.is_html_input(
+        getattr(root, "initial_data", None)
+    )
+
+
+class _Typed:
+    """A field that takes one type of JSON; DRF's own take "5" for 5 and 5 for "5"."""
+
+    json_types: tuple[type, ...]
+    type_name: str
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not _is_form(self) and not self.fits(data):  # type: ignore[arg-type]
+            raise serializers.ValidationError(f"This must be {self.type_name}.")
+        return super().to_internal_value(data)  # type: ignore[misc]
+
+    def fits(self, data: Any) -> bool:
+        # True is an int to Python, not to JSON.
+        return isinstance(data, self.json_types) and (
+            not isinstance(data, bool) or bool in self.json_types
+        )
+
+
+class TextField(_Typed, serializers.CharField):
+    json_types = (str,)
+    type_name = "a text"
+
+
+class WholeField(_Typed, serializers.IntegerField):
+    json_types = (int, float)
+    type_name = "a whole number"
+
+
+class NumberField(_Typed, serializers.FloatField):
+    json_types = (int, float)
+    type_name = "a number"
+
+    def to_internal_value(self, data: Any) -> float:
+        try:
+            number: float = super().to_internal_value(data)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise serializers.ValidationError("This must be a finite number.")
+        return number
+
+
+class FlagField(_Typed, serializers.BooleanField):
+    json_types = (bool,)
+    type_name = "true or false"
+
+
+class WordField(_Typed, serializers.ChoiceField):
+    json_types = (str,)
+    type_name = "one of the words that are allowed"
+    default_error_messages = {"invalid_choice": "{input} is not one of the words that are allowed."}
+
+
+class MomentField(_Typed, serializers.DateTimeField):
+    """An aware moment from 1970 to 2100, written in UTC."""
+
+    json_types = (str,)
+    type_name = "a moment as text"
+    default_error_messages = {
+        "invalid": "This is not a moment as in ISO 8601.",
+        "naive": "This moment has no time zone; end it with Z or an offset such as +02:00.",
+        "range": "This moment is outside of 1970 to 2100.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(default_timezone=UTC, **kwargs)
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            if _is_form(self) and not getattr(self.root, "texts_only", False):
+                # The browser's own input for moments cannot say a zone.
+                value = value.replace(tzinfo=UTC)
+            else:
+                self.fail("naive")
+        try:
+            value = value.astimezone(UTC)
+        except OverflowError:
+            self.fail("range")
+        return value
+
+    def to_internal_value(self, value: Any) -> datetime:
+        moment: datetime = super().to_internal_value(value)
+        if not FIRST_MOMENT <= moment < END_OF_TIME:
+            self.fail("range")
+        return moment
+
+
+class JsonField(serializers.JSONField):
+    """Any JSON; in an HTML form its text, where nothing means not given."""
+
+    def get_value(self, dictionary: Mapping[Any, Any]) -> Any:
+        if html.is_html_input(dictionary):
+            text = dictionary.get(self.field_name, "")
+            return str(text) if str(text).strip() else empty
+        return super().get_value(dictionary)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not _is_form(self):
+            return data
+        try:
+            return strict_loads(str(data), "This")
+        except ParseError as error:
+            raise serializers.ValidationError(str(error.detail)) from None
+
+
+class TagsField(serializers.ListField):
+    """A list of words; in an HTML form one text with commas."""
+
+    def get_value(self, dictionary: Mapping[Any, Any]) -> Any:
+        if html.is_html_input(dictionary):
+            text = str(dictionary.get(self.field_name, ""))
+            return [tag.strip() for tag in text.split(",") if tag.strip()]
+        return super().get_value(dictionary)
+
+
+class WordsField(serializers.ListField):
+    """In a query: words with commas between them, or the parameter several times."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        words = [word for part in data for word in str(part).split(",") if word]
+        return super().to_internal_value(words)
+
+
+class Strict(serializers.Serializer[Any]):
+    """Refuses keys that it does not know, and says with every error what was given and what is allowed."""
+
+    noun = "this request"
+
+    def run_validation(self, data: Any = empty) -> Any:
+        if isinstance(data, Mapping):
+            problems = list(self._unknown(data))
+            if problems:
+                raise Refused(problems)
+        return super().run_validation(data)
+
+    def is_valid(self, *, raise_exception: bool = False) -> bool:
+        valid: bool = super().is_valid(raise_exception=False)
+        if not valid and raise_exception:
+            raise Refused(self.problems())
+        return valid
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the fields."""
+        return [self._explained(problem) for problem in problems_of(self.errors)]
+
+    def _unknown(self, data: Mapping[Any, Any]) -> Iterator[Problem]:
+        known = [name for name, field in self.fields.items() if not field.read_only]
+        for key in data:
+            if key in self.fields or key in FORM_EXTRAS:
+                continue
+            name = shown(str(key))
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            yield Problem(
+                name,
+                f"{name} is not a field of {self.noun}.{hint}",
+                allowed=", ".join(known) or "no field at all",
+                suggestion=close[0] if close else "",
+            )
+
+    def _explained(self, problem: Problem) -> Problem:
+        name = problem.field.split(".", FIRST_LEVEL)[0]
+        field = self.fields.get(name)
+        given = self.initial_data.get(name) if isinstance(self.initial_data, Mapping) else None
+        return Problem(
+            problem.field,
+            problem.message,
+            given="" if given is None else shown(given, problem.field),
+            allowed="" if field is None else allowed_by(field),
+        )
+
+
+def allowed_by(field: Any) -> str:
+    """What a field takes, in words."""
+    match field:
+        case serializers.ChoiceField():
+            found = ", ".join(str(choice) for choice in field.choices)
+        case serializers.BooleanField():
+            found = "true or false"
+        case serializers.IntegerField() | serializers.FloatField():
+            whole = isinstance(field, serializers.IntegerField)
+            found = "a whole number" if whole else "a number"
+            if field.min_value is not None and field.max_value is not None:
+                found += f" from {field.min_value} to {field.max_value}"
+            elif field.min_value is not None:
+                found += f" of at least {field.min_value}"
+        case serializers.DateTimeField():
+            found = "a moment from 1970 to 2100 with its zone, such as 2030-01-31T09:00:00Z"
+        case serializers.ListField():
+            found = f"a list, each item {allowed_by(field.child)}"
+            if field.max_length is not None:
+                found += f", at most {field.max_length} of them"
+        case serializers.CharField():
+            found = "a text"
+            if field.max_length is not None:
+                found += f" of at most {field.max_length} characters"
+        case _:
+            found = ""
+    return f"{found}, or null" if field.allow_null and found else found

@@ -1,0 +1,41 @@
+"""Who may do what: Django's permissions, named by each view for each of its actions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+VIEW_JOB = "scheduler_app.view_job"
+ADD_JOB = "scheduler_app.add_job"
+CHANGE_JOB = "scheduler_app.change_job"
+DELETE_JOB = "scheduler_app.delete_job"
+RUN_JOB = "scheduler_app.run_job"
+PAUSE_JOB = "scheduler_app.pause_job"
+VIEW_EXECUTION = "scheduler_app.view_execution"
+VIEW_NODE = "scheduler_app.view_node"
+
+
+class MayDo(BasePermission):
+    """Logged in, and holding every permission that `view.needs` names for the action."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not request.user.is_authenticated:
+            return False
+        missing = [name for name in needed(request, view) if not request.user.has_perm(name)]
+        if missing:
+            # DRF makes one instance for each request.
+            self.message = f"This needs the permission {' and '.join(missing)}."
+        return not missing
+
+
+def needed(request: Request, view: Any) -> tuple[str, ...]:
+    """By the method, since forms and OPTIONS ask about methods that were not called."""
+    method = str(request.method).lower()
+    # A method that the route lacks is refused as such, after this.
+    action = view.action_map.get(method) if hasattr(view, "action_map") else method
+    if method == "options" or action is None:
+        return ()
+    names: tuple[str, ...] = view.needs[action]
+    return names

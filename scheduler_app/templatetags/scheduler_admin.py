@@ -1,0 +1,81 @@
+"""Tags and filters of the admin's own templates."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import template
+from django.template.context import RequestContext
+from django.utils.safestring import SafeString
+
+from scheduler_app.admin import display, overview
+from scheduler_app.admin.html import badge_html, glyph_html, moment_html
+
+register = template.Library()
+
+register.filter("printable", display.printable)
+register.filter("pretty_json", display.pretty_json)
+register.filter("reason_in_words", display.reason_in_words)
+
+
+@register.filter
+def duration(value: timedelta | float | None) -> str:
+    """`350 ms`, `4.2 s`, `3 min 12 s`."""
+    return display.duration(value)
+
+
+@register.filter
+def span_until(value: datetime, now: datetime) -> str:
+    """`12 s`, `3 min 5 s`."""
+    return display.span(now - value)
+
+
+@register.filter
+def utc(value: datetime) -> str:
+    """The moment in UTC, to the second."""
+    return display.clock(value, display.zone_of("UTC"))
+
+
+@register.filter
+def ago(value: datetime, now: datetime) -> str:
+    """`12 s ago`, `in 5 min 3 s`."""
+    return display.relative(value, now)
+
+
+@register.simple_tag(takes_context=True)
+def moment(context: RequestContext, value: datetime | None, zone: str = "UTC") -> str | SafeString:
+    """A moment in a zone with its distance from the page's `now`; nothing for None."""
+    return "" if value is None else moment_html(value, zone, context["now"])
+
+
+@register.simple_tag(takes_context=True)
+def moment_only(
+    context: RequestContext, value: datetime | None, zone: str = "UTC"
+) -> str | SafeString:
+    """A moment in a zone, without its distance."""
+    return "" if value is None else moment_html(value, zone, context["now"], with_relative=False)
+
+
+@register.simple_tag
+def badge(key: str, text: str = "") -> SafeString:
+    """A state as a sign and a word."""
+    return badge_html(key, text)
+
+
+@register.simple_tag
+def glyph(key: str) -> SafeString:
+    """The sign of a state."""
+    return glyph_html(key)
+
+
+@register.inclusion_tag("admin/scheduler_app/banner.html", takes_context=True)
+def scheduler_banner(context: RequestContext) -> dict[str, Any]:
+    """A warning while no node fires jobs, for those who may see nodes."""
+    return {"pulse": overview.alarm_for(context.get("request"))}
+
+
+@register.inclusion_tag("admin/scheduler_app/overview.html", takes_context=True)
+def scheduler_overview(context: RequestContext) -> dict[str, Any]:
+    """What happens now, as far as the user may see it."""
+    return {"request": context["request"], **overview.overview_for(context["request"])}

@@ -1,0 +1,151 @@
+"""Tasks for tests: well-behaved ones, and all the others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+from django.contrib.auth import get_user_model
+from django.db import connection, transaction
+
+from scheduler_app.tasks import current_execution, task
+
+
+@task
+def echo(value: object = None) -> object:
+    """Give back what was given."""
+    return value
+
+
+@task
+def add(a: int, b: int = 1) -> int:
+    """The sum of two numbers."""
+    return a + b
+
+
+@task
+def note(path: str, text: str = "") -> None:
+    """Write down which attempt of which execution ran, where a test can read it."""
+    run = current_execution()
+    with Path(path).open("a") as file:
+        file.write(
+            f"{run.id} {run.attempt} {run.scheduled_for.timestamp():.0f} {os.getpid()} {text}\n"
+        )
+
+
+@task
+def note_slowly(path: str, seconds: float) -> str:
+    """As `note`, and then work for a while, looking round for a request to stop."""
+    note.func(path, "began")
+    if current_execution().wait(seconds):
+        return "stopped early"
+    note.func(path, "ended")
+    return "ended"
+
+
+@task
+def sleep_deaf(seconds: float) -> str:
+    """Work for a while and listen to nobody."""
+    time.sleep(seconds)
+    return "woke"
+
+
+@task
+def fail(message: str = "on purpose") -> None:
+    """Raise."""
+    raise RuntimeError(message)
+
+
+@task
+def fail_until(attempt: int) -> str:
+    """Fail until this attempt."""
+    run = current_execution()
+    if run.attempt < attempt:
+        raise RuntimeError(f"attempt {run.attempt} fails")
+    return f"attempt {run.attempt} succeeds"
+
+
+@task
+async def add_async(a: int, b: int) -> int:
+    """The sum of two numbers, later."""
+    await asyncio.sleep(0.01)
+    return a + b
+
+
+@task
+async def sleep_async(seconds: float) -> str:
+    """Wait in an event loop."""
+    await asyncio.sleep(seconds)
+    return "woke"
+
+
+@task(takes_context=True)
+def tell_attempt(context, word: str = "attempt") -> str:
+    """Use the context that Django gives."""
+    return f"{word} {context.attempt}"
+
+
+@task
+def print_much(lines: int, text: str = "line") -> None:
+    """Print many lines."""
+    for number in range(lines):
+        print(text, number)
+
+
+@task
+def leave_a_mess() -> str:
+    """Leave a transaction open, with a change in it, and a changed setting."""
+    cursor = connection.cursor()
+    cursor.execute("SET search_path TO nowhere")
+    transaction.set_autocommit(False)
+    get_user_model().objects.none()
+    return "left"
+
+
+@task
+def ask_search_path() -> str:
+    """What the connection looks like for the next task."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW search_path")
+        return cursor.fetchone()[0]
+
+
+@task
+def be_hostile(how: str) -> object:
+    """Return, raise or do what a scheduler would rather not see."""
+    if how == "exit":
+        sys.exit(3)
+    if how == "interrupt":
+        raise KeyboardInterrupt
+    if how == "recursion":
+        return be_hostile.func(how)
+    if how == "nul":
+        return "a\x00b"
+    if how == "surrogate":
+        raise ValueError("\ud800")
+    if how == "unprintable":
+        raise Unprintable
+    if how == "nan":
+        return float("nan")
+    if how == "object":
+        return object()
+    if how == "generator":
+        return (number for number in range(3))
+    if how == "large":
+        return "x" * 10_000_000
+    if how == "deep":
+        value: list = []
+        for _ in range(3000):
+            value = [value]
+        return value
+    raise AssertionError(how)
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
