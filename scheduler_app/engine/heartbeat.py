@@ -11,6 +11,7 @@ from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
 
 from .database import DatabaseClock, Session, Unavailable
+from .wake import Wake
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Heartbeat:
         self._on_declared_dead = on_declared_dead
         self._session = Session(config, "heartbeat")
         self._closing = threading.Event()
+        self._wake = Wake()
         self._draining = False
         self._trusted_from = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -53,12 +55,18 @@ class Heartbeat:
         self._thread.start()
 
     def drain(self) -> None:
-        """From the next heartbeat on, the node's row says that it drains."""
+        """Let the node's row say that it drains."""
         self._draining = True
+        self.beat_soon()
+
+    def beat_soon(self) -> None:
+        """Do not wait for the interval: there is something to say."""
+        self._wake.call()
 
     def close(self) -> None:
         """Stop saying so."""
         self._closing.set()
+        self._wake.call()
         self._thread.join(1.0)
 
     def _run(self) -> None:
@@ -83,5 +91,5 @@ class Heartbeat:
                 break
             self._trusted_from = asked
             self._clock.set(contact.now)
-            self._closing.wait(self._config.heartbeat_interval)
+            self._wake.sleep(self._config.heartbeat_interval)
         self._session.close()

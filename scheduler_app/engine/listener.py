@@ -23,8 +23,15 @@ LISTEN = sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL))
 class Listener:
     """A thread with a connection that listens."""
 
-    def __init__(self, config: SchedulerConfig, *, on_notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        *,
+        on_notice: Callable[[str], None],
+        on_change: Callable[[], None],
+    ) -> None:
         self._config = config
+        self._on_change = on_change
         self._on_notice = on_notice
         self._closing = threading.Event()
         self._listening = False
@@ -57,6 +64,7 @@ class Listener:
                 with connect(self._config, "listener", url=self._config.listen_url) as connection:
                     connection.execute(LISTEN)
                     self._listening = True
+                    self._on_change()
                     backoff_s = FIRST_BACKOFF_S
                     # What happened before the LISTEN made no sound.
                     self._on_notice("")

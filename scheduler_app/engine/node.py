@@ -93,7 +93,11 @@ class Node:
             progress=pool.progress,
             on_retry=lambda s: self._scheduler.expect(s),
         )
-        listener = Listener(self._config, on_notice=lambda notice: self._scheduler.heard(notice))
+        listener = Listener(
+            self._config,
+            on_notice=lambda notice: self._scheduler.heard(notice),
+            on_change=lambda: heartbeat.beat_soon(),
+        )
         heartbeat = Heartbeat(
             self._config,
             node_id=node_id,

@@ -1,253 +1,344 @@
-"""Targets that are Python functions: those marked `@task` in some installed app's `tasks.py`, and no others.
-
-A job names a task by its path, which is looked up among the functions found at the start and never imported:
-who can write the jobs' table cannot run anything that the project did not offer.
-"""
+"""The kind `task`: functions marked `@task`, from a registry. No name that anyone typed is ever imported."""
 
 from __future__ import annotations
 
 import asyncio
 import difflib
-import importlib
 import inspect
 import logging
+import sys
 import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.apps import apps
+from django.utils import timezone
+from django.utils.module_loading import module_has_submodule
 
 from scheduler_app.rules.problems import Problem
+from scheduler_app.rules.storable import error_line, shown
 
-from .base import JSON, CurrentExecution, Stopped, Target, UnknownTarget
-
-try:
-    from django.tasks.base import Task, TaskContext, TaskResult, TaskResultStatus
-except ImportError:  # Django 5.2: the same API from the backport
-    from django_tasks.base import (  # type: ignore[no-redef,assignment]
-        Task,
-        TaskContext,
-        TaskResult,
-        TaskResultStatus,
-    )
+from .base import JSON, CurrentExecution, InvalidTarget, Stopped, Target, UnknownTarget
 
 logger = logging.getLogger(__name__)
 
-MOST_NAMES_SHOWN = 20
+TASK_LIBRARIES = ("django.tasks.base", "django_tasks.base")
+NAMES_SHOWN = 20
+WHERE_TASKS_ARE = "A task is a function marked with @task in the tasks.py of an installed app."
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument of a task, as a person who fills in a form needs it."""
+    """What a task's function takes, as people read it."""
 
     name: str
     annotation: str
-    required: bool
+    """As written; empty without one."""
     default: str
+    """Its `repr`; empty without one."""
+    required: bool
+    variadic: bool
+    """`*args` or `**kwargs`: takes any number."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """A task that a job can name."""
+    """What people and programs may know of a task."""
 
     name: str
+    """The registered name: `Job.target`."""
     description: str
     """The docstring."""
-    signature: str
     parameters: tuple[Parameter, ...]
+    signature: str
+    """As Python writes it: `(a: int, b: int = 2)`."""
+    is_async: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Registered:
+class RegisteredTask:
+    """A task with what is asked of it at every run."""
+
     task: Any
+    """Of `django.tasks` or of `django_tasks`."""
     signature: inspect.Signature
-    """What a job's arguments bind to: without the context, which the scheduler gives."""
+    info: TaskInfo
+
+    def call_arguments(self, arguments: JSON) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments, without the context; raises TypeError when they do not fit."""
+        if isinstance(arguments, dict):
+            args, kwargs = [], arguments
+        elif isinstance(arguments, list):
+            args, kwargs = arguments, {}
+        else:
+            raise TypeError("they must be a JSON object of keyword arguments, or a JSON list")
+        context = [None] if self.task.takes_context else []
+        self.signature.bind(*context, *args, **kwargs)
+        return args, kwargs
 
 
-class _Registry:
-    """Finds the tasks once, at the first question."""
+class TaskRegistry:
+    """The tasks of all installed apps, collected when first asked for."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._tasks: dict[str, _Registered] | None = None
+        # Reentrant, as a tasks.py may ask while it is being imported.
+        self._lock = threading.RLock()
+        self._tasks: dict[str, RegisteredTask] | None = None
+        self._broken: dict[str, str] = {}
 
-    def tasks(self) -> dict[str, _Registered]:
-        """By name."""
+    def get(self, name: str) -> RegisteredTask:
+        """Raises `UnknownTarget`, naming what is known."""
+        try:
+            return self._collected()[name]
+        except KeyError:
+            raise UnknownTarget(self._unknown(name)) from None
+
+    def names(self) -> list[str]:
+        return sorted(self._collected())
+
+    def infos(self) -> tuple[TaskInfo, ...]:
+        tasks = self._collected()
+        return tuple(tasks[name].info for name in sorted(tasks))
+
+    def broken_apps(self) -> dict[str, str]:
+        """The apps whose tasks.py could not be imported, each with the error in one line."""
+        self._collected()
+        return dict(self._broken)
+
+    def similar(self, name: str) -> str:
+        """The known name that was probably meant, or an empty text."""
+        names = self.names()
+        same_function = [known for known in names if known.rpartition(".")[2] == name]
+        close = same_function or difflib.get_close_matches(name, names, n=1)
+        return close[0] if close else ""
+
+    def _collected(self) -> dict[str, RegisteredTask]:
+        # Published only when complete, so that other threads need no lock to read.
+        if self._tasks is not None:
+            return self._tasks
         with self._lock:
             if self._tasks is None:
-                self._tasks = _discover()
+                tasks: dict[str, RegisteredTask] = {}
+                for app in apps.get_app_configs():
+                    module = self._tasks_module(app.name, app.label, app.module)
+                    for task in _tasks_in(module):
+                        tasks.setdefault(task.module_path, _register(task))
+                self._tasks = tasks
             return self._tasks
 
-    def get(self, name: str) -> _Registered:
-        """Raises UnknownTarget with the names known."""
-        tasks = self.tasks()
-        if name not in tasks:
-            raise UnknownTarget(_unknown(name, sorted(tasks)))
-        return tasks[name]
-
-
-def _discover() -> dict[str, _Registered]:
-    found = {}
-    for config in apps.get_app_configs():
-        module_name = f"{config.name}.tasks"
-        if find_spec(module_name) is None:
-            continue
+    def _tasks_module(self, name: str, label: str, package: ModuleType | None) -> ModuleType | None:
+        if package is None or not module_has_submodule(package, "tasks"):
+            return None
         try:
-            module = importlib.import_module(module_name)
-        except Exception:
-            # Its tasks are unknown here, which their jobs will say; the other apps' tasks run.
-            logger.exception("%s cannot be imported, so its tasks are not known", module_name)
-            continue
-        for value in vars(module).values():
-            if isinstance(value, Task):
-                found[value.module_path] = _Registered(value, _signature(value))
-    return found
+            return import_module(f"{name}.tasks")
+        except (Exception, SystemExit) as error:
+            self._broken[label] = error_line(error)
+            logger.error("The tasks of an app could not be imported. app=%s", label, exc_info=True)
+            return None
+
+    def _unknown(self, name: str) -> str:
+        similar = self.similar(name)
+        hint = f" Did you mean {similar!r}?" if similar else ""
+        known = f" Known tasks: {_listed(self.names())}."
+        broken = "".join(
+            f" The tasks of the app {label!r} could not be imported: {error}."
+            for label, error in self._broken.items()
+        )
+        return f"No task is registered as {name!r:.300}.{hint}{known}{broken}"
 
 
-def _signature(task: Any) -> inspect.Signature:
-    try:
-        signature = inspect.signature(task.func, eval_str=True)
-    except Exception:
-        # An annotation that only type checkers can read; as text it serves as well.
-        signature = inspect.signature(task.func)
-    if task.takes_context:
-        signature = signature.replace(parameters=list(signature.parameters.values())[1:])
-    return signature
+registry = TaskRegistry()
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    if not known:
-        return f"No task is registered as {name!r}: no installed app's tasks.py has a function marked @task."
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    more = f" and {len(known) - MOST_NAMES_SHOWN} more" if len(known) > MOST_NAMES_SHOWN else ""
-    names = ", ".join(known[:MOST_NAMES_SHOWN])
-    return f"No task is registered as {name!r}.{hint} Registered tasks: {names}{more}."
-
-
-registry = _Registry()
-
-
-@lru_cache(maxsize=1)
 def known_tasks() -> tuple[TaskInfo, ...]:
     """All tasks that this process knows, by name."""
-    return tuple(
-        TaskInfo(
-            name=name,
-            description=inspect.getdoc(registered.task.func) or "",
-            signature=str(registered.signature),
-            parameters=tuple(
-                Parameter(
-                    name=parameter.name,
-                    annotation=""
-                    if parameter.annotation is parameter.empty
-                    else inspect.formatannotation(parameter.annotation),
-                    required=parameter.default is parameter.empty
-                    and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
-                    default="" if parameter.default is parameter.empty else repr(parameter.default),
-                )
-                for parameter in registered.signature.parameters.values()
-            ),
-        )
-        for name, registered in sorted(registry.tasks().items())
-    )
+    return registry.infos()
 
 
 class TaskTarget(Target):
-    """Runs a registered task in the worker's thread; an async one in an event loop of its own."""
+    """Runs a registered task in this process."""
 
     kind = "task"
     label = "Task"
 
+    def __init__(self, tasks: TaskRegistry = registry) -> None:
+        self._tasks = tasks
+
     def problems(self, target: str, arguments: JSON) -> list[Problem]:
-        if not isinstance(arguments, dict | list):
-            return [
-                Problem(
-                    "arguments",
-                    "Give a task's arguments as a JSON object (by name) or a JSON list (by position), "
-                    f"not as {_json_type(arguments)}.",
-                )
-            ]
         try:
-            registered = registry.get(target)
+            task = self._tasks.get(target)
         except UnknownTarget as error:
-            return [Problem("target", str(error.args[0]))]
-        try:
-            _bind(registered.signature, arguments)
-        except TypeError as error:
             return [
                 Problem(
-                    "arguments",
-                    f"The arguments do not fit {target}{registered.signature}: {error}.",
+                    "target",
+                    str(error),
+                    given=target,
+                    allowed=_listed(self._tasks.names()),
+                    suggestion=self._tasks.similar(target) or WHERE_TASKS_ARE,
                 )
             ]
+        try:
+            task.call_arguments(arguments)
+        except TypeError as error:
+            return [_misfit(task, arguments, str(error))]
         return []
 
     def load(self, target: str) -> None:
-        registry.get(target)
+        self._tasks.get(target)
 
     def run(self, execution: CurrentExecution) -> object:
-        registered = registry.get(execution.target)
-        bound = _bind(registered.signature, execution.arguments)
-        args = bound.args
-        if registered.task.takes_context:
-            args = (_context(registered.task, execution, bound), *args)
-        function = registered.task.func
-        if inspect.iscoroutinefunction(function):
-            return asyncio.run(_await(function(*args, **bound.kwargs), execution))
-        return function(*args, **bound.kwargs)
+        """What the function returns or raises. A coroutine is cancelled when the execution is asked to stop."""
+        task = self._tasks.get(execution.target)
+        try:
+            args, kwargs = task.call_arguments(execution.arguments)
+        except TypeError as error:
+            raise InvalidTarget([_misfit(task, execution.arguments, str(error))]) from None
+        context = [_context(task.task, execution, args, kwargs)] * task.task.takes_context
+        if task.info.is_async:
+            return _run_coroutine(task.task.func, (*context, *args), kwargs, execution)
+        return task.task.func(*context, *args, **kwargs)
 
 
-def _bind(signature: inspect.Signature, arguments: JSON) -> inspect.BoundArguments:
-    if isinstance(arguments, dict):
-        return signature.bind(**arguments)
-    return signature.bind(*arguments)
+def _tasks_in(module: ModuleType | None) -> list[Any]:
+    """The tasks that a module holds, its own and those it imported; the plain one before its variations."""
+    if module is None:
+        return []
+    libraries = [sys.modules[name] for name in TASK_LIBRARIES if name in sys.modules]
+    types = tuple(library.Task for library in libraries)
+    # By `type`, as isinstance() would evaluate a lazy object.
+    found = [
+        (name, value) for name, value in vars(module).items() if issubclass(type(value), types)
+    ]
+    # `later = work.using(...)` has the same function and so the same name.
+    found.sort(key=lambda item: item[0] != item[1].func.__name__)
+    return [value for _, value in found]
 
 
-async def _await(coroutine: Any, execution: CurrentExecution) -> object:
-    """Await it, and cancel it when the execution is asked to stop."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(coroutine)
-
-    def cancel() -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
-
-    execution.on_stop(cancel)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if execution.should_stop():
-            raise Stopped("The task was cancelled because it was asked to stop.") from None
-        raise
+def _register(task: Any) -> RegisteredTask:
+    signature = inspect.signature(task.func)
+    parameters = list(signature.parameters.values())[bool(task.takes_context) :]
+    readable = inspect.Signature(
+        [parameter.replace(annotation=_annotation(parameter)) for parameter in parameters]
+    )
+    info = TaskInfo(
+        name=task.module_path,
+        description=inspect.getdoc(task.func) or "",
+        parameters=tuple(_parameter(parameter) for parameter in readable.parameters.values()),
+        signature=str(readable),
+        is_async=inspect.iscoroutinefunction(task.func),
+    )
+    return RegisteredTask(task, signature, info)
 
 
-def _context(task: Any, execution: CurrentExecution, bound: inspect.BoundArguments) -> Any:
-    """What Django gives a task that was marked with `takes_context=True`."""
-    return TaskContext(
-        task_result=TaskResult(
-            task=task,
-            id=str(execution.id),
-            status=TaskResultStatus.RUNNING,
-            enqueued_at=execution.scheduled_for,
-            started_at=None,
-            finished_at=None,
-            last_attempted_at=None,
-            args=list(bound.args),
-            kwargs=dict(bound.kwargs),
-            backend=task.backend,
-            errors=[],
-            # Its length is the number of the attempt.
-            worker_ids=["scheduler"] * execution.attempt,
-        )
+class _Annotation(str):
+    """An annotation that was written as text, or comes from a module of lazy annotations; shown without quotes."""
+
+    __slots__ = ()
+
+    __repr__ = str.__str__
+
+
+def _annotation(parameter: inspect.Parameter) -> Any:
+    if parameter.annotation is parameter.empty:
+        return parameter.empty
+    if isinstance(parameter.annotation, str):
+        return _Annotation(parameter.annotation)
+    return _Annotation(inspect.formatannotation(parameter.annotation))
+
+
+def _parameter(parameter: inspect.Parameter) -> Parameter:
+    variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    has_default = parameter.default is not parameter.empty
+    return Parameter(
+        name=parameter.name,
+        annotation=("" if parameter.annotation is parameter.empty else str(parameter.annotation)),
+        default=shown(parameter.default) if has_default else "",
+        required=not has_default and not variadic,
+        variadic=variadic,
     )
 
 
-def _json_type(value: JSON) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    return "text" if isinstance(value, str) else "a number"
+def _misfit(task: RegisteredTask, arguments: JSON, why: str) -> Problem:
+    suggestion = ""
+    if isinstance(arguments, dict):
+        names = [parameter.name for parameter in task.info.parameters if not parameter.variadic]
+        for name in arguments:
+            if name not in names and (close := difflib.get_close_matches(name, names, n=1)):
+                suggestion = close[0]
+                break
+    hint = f" Did you mean {suggestion!r}?" if suggestion else ""
+    return Problem(
+        "arguments",
+        f"The arguments do not fit {task.task.name}{task.info.signature}: {why}.{hint}",
+        allowed=task.info.signature,
+        suggestion=suggestion,
+    )
+
+
+def _context(
+    task: Any, execution: CurrentExecution, args: list[Any], kwargs: dict[str, Any]
+) -> Any:
+    """The `TaskContext` of the library that the task belongs to."""
+    library: Any = next(
+        sys.modules[name]
+        for name in TASK_LIBRARIES
+        if name in sys.modules and issubclass(type(task), sys.modules[name].Task)
+    )
+    now = timezone.now()
+    result = library.TaskResult(
+        task=task,
+        id=str(execution.id),
+        status=library.TaskResultStatus.RUNNING,
+        enqueued_at=execution.scheduled_for,
+        started_at=now,
+        finished_at=None,
+        last_attempted_at=now,
+        args=args,
+        kwargs=kwargs,
+        backend=task.backend,
+        errors=[],
+        # The library counts attempts by the workers it lists.
+        worker_ids=["scheduler"] * execution.attempt,
+    )
+    return library.TaskContext(task_result=result)
+
+
+def _run_coroutine(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    execution: CurrentExecution,
+) -> object:
+    async def run() -> object:
+        loop, this = asyncio.get_running_loop(), asyncio.current_task()
+        assert this is not None
+
+        def cancel() -> None:
+            # The loop is closed when the task was faster.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(this.cancel)
+
+        execution.on_stop(cancel)
+        try:
+            return await function(*args, **kwargs)
+        except asyncio.CancelledError:
+            if execution.should_stop():
+                raise Stopped("The task was cancelled at an await.") from None
+            raise
+
+    # Not asyncio.run(): this way the ORM's calls of a coroutine run in this very thread, on a connection of its own
+    # that is closed after the execution, and not one by one in a thread that all coroutines share.
+    result: object = async_to_sync(run)()
+    return result
+
+
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return "none"
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
@@ -86,6 +88,39 @@ async def sleep_async(seconds: float) -> str:
 def tell_attempt(context, word: str = "attempt") -> str:
     """Use the context that Django gives."""
     return f"{word} {context.attempt}"
+
+
+@task(takes_context=True)
+async def tell_attempt_async(context, word: str = "attempt") -> str:
+    """Use the context in a coroutine."""
+    return f"{word} {context.attempt} of {context.task_result.id}"
+
+
+@task
+def take_anything(*args: object, **kwargs: object) -> list:
+    """Give back all that was given."""
+    return [list(args), kwargs]
+
+
+@task
+async def ask_in_which_thread() -> str:
+    """The thread in which the ORM's calls of a coroutine run."""
+    return await sync_to_async(lambda: threading.current_thread().name)()
+
+
+@task
+async def exit_async() -> None:
+    """Ask Python to end, in a coroutine."""
+    sys.exit(3)
+
+
+# The same task under another name, as programs that enqueue it may keep.
+add_elsewhere = add.using()
+
+
+def not_offered() -> None:
+    """No task, so nothing may run it."""
+    raise AssertionError("a function that is no task ran")
 
 
 @task
