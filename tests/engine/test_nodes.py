@@ -29,7 +29,7 @@ def lines(path) -> list[str]:
 def verdicts(job: Job) -> Counter:
     """How many verdicts each fire time of an every-second job has, between its first and its last execution."""
     fired = list(job.executions.filter(trigger="schedule").values_list("scheduled_for", flat=True))
-    counts = Counter({moment: 0 for moment in _seconds(min(fired), max(fired))})
+    counts = Counter(dict.fromkeys(_seconds(min(fired), max(fired)), 0))
     counts.update(fired)
     for gap in job.gaps.all():
         counts.update(moment for moment in _seconds(gap.first_at, gap.last_at) if moment in counts)
