@@ -1,9 +1,14 @@
-"""How gunicorn serves the web part; read by `gunicorn` from the working directory."""
+"""How gunicorn serves the web part; it reads this file from its working directory."""
 
-import os
+from pathlib import Path
 
-bind = f"{os.environ.get('BIND', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+from jobscheduler.environment import Env
+
+env = Env()
+env.read_file(Path(env.str("ENV_FILE", default=".env")))
+
+bind = f"{env.str('BIND', default='127.0.0.1')}:{env.int('PORT', default=8000)}"
+workers = env.int("WEB_CONCURRENCY", default=2)
 threads = 8
 # One control socket for all projects of a user would make the second of them fail.
 control_socket_disable = True

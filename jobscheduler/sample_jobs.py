@@ -6,6 +6,7 @@ from typing import Any
 
 from scheduler_app import lifecycle
 from scheduler_app.models import Job, OnOverlap
+from scheduler_app.targets import target_problems
 
 BY = "sample jobs"
 
@@ -75,13 +76,17 @@ def sample_jobs(site: str) -> list[dict[str, Any]]:
 
 
 def create_sample_jobs(site: str) -> list[Job]:
-    """Those whose names are not taken."""
+    """Those whose names are not taken, and whose target the settings allow."""
     created = []
     for fields in sample_jobs(site):
-        if not Job.objects.filter(name=fields["name"]).exists():
-            job = Job(**fields)
-            job.full_clean()
-            created.append(lifecycle.save_job(job, by=BY))
+        job = Job(**fields)
+        if Job.objects.filter(name=job.name).exists():
+            continue
+        if target_problems(job.kind, job.target, job.arguments):
+            # A deployment that lets nobody call this machine.
+            continue
+        job.full_clean()
+        created.append(lifecycle.save_job(job, by=BY))
     lifecycle.pause(
         [job.pk for job in created if job.name == "Paused example"],
         by=BY,

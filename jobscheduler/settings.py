@@ -52,7 +52,11 @@ if not 1 <= PORT <= 65535:
 SCHEDULER = env.options("SCHEDULER_", SchedulerConfig)
 if DEBUG:
     # The sample job calls the project's own liveness page, which has no public address.
-    SCHEDULER.setdefault("http_allowed_hosts", (f"127.0.0.1:{PORT}", f"localhost:{PORT}"))
+    SCHEDULER["http_allowed_hosts"] = (
+        *SCHEDULER.get("http_allowed_hosts", ()),
+        f"127.0.0.1:{PORT}",
+        f"localhost:{PORT}",
+    )
 options = read_config(SCHEDULER)
 if options.database not in DATABASES:
     raise ImproperlyConfigured(
@@ -127,7 +131,11 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    # Basic comes first, so that who is not known gets 401 and learns how to log in.
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "scheduler_app.api.authentication.BasicAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
 }
 

@@ -11,6 +11,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from scheduler_app.rules.addresses import allowance_problems
+
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerConfig:
@@ -56,7 +58,8 @@ class SchedulerConfig:
     """A direct database URL for LISTEN when `pooled`; without one, nodes only poll."""
 
     http_allowed_hosts: tuple[str, ...] = ()
-    """Hosts (`name`, `name:port`, an address or a network) that HTTP targets may call although their addresses are not public."""
+    """Hosts that HTTP targets may call although address or port is not of the public web: names, addresses or networks,
+    each at one port (`name:port`) or, without one, at all."""
 
     kinds: tuple[str, ...] = ("task", "http")
     """The kinds of target that may be created and run."""
@@ -86,7 +89,7 @@ class SchedulerConfig:
             found.append(
                 f"lease ({self.lease}) must be at least twice poll_interval ({self.poll_interval})."
             )
-        return found
+        return found + allowance_problems(self.http_allowed_hosts)
 
     @property
     def heartbeat_interval(self) -> float:

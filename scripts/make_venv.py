@@ -68,4 +68,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute())
+    try:
+        main(Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute())
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; the next command goes on from here.")

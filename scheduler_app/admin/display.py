@@ -69,6 +69,7 @@ def span(delta: timedelta) -> str:
     """Two units at most: `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
     seconds = int(abs(delta).total_seconds())
     for size, unit, smaller_size, smaller in (
+        (365 * 86_400, "y", 86_400, "d"),
         (86_400, "d", 3600, "h"),
         (3600, "h", 60, "min"),
         (60, "min", 1, "s"),

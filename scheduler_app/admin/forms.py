@@ -6,24 +6,30 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
-from django.forms.utils import ErrorDict
 from django.template.loader import render_to_string
-from django.utils.safestring import SafeString, mark_safe
-from django.utils.text import capfirst
+from django.utils.safestring import SafeString
 
 from scheduler_app.models import Job, JobRevision, PauseScope
 from scheduler_app.models.clock import database_now
 from scheduler_app.rules.masking import has_mask, masked, masked_text, unmasked
 from scheduler_app.rules.zones import zone_names, zone_problem
+from scheduler_app.targets import kinds
+from scheduler_app.targets.task import known_tasks
 
 from .display import clock, zone_of
 from .history import changed_fields, label_of, shown
+
+if TYPE_CHECKING:
+    _JobModelForm = forms.ModelForm[Job]
+else:
+    _JobModelForm = forms.ModelForm
 
 _LENGTH = re.compile(
     r"\s*(?:(\d{1,4})\s*d)?\s*(?:(\d{1,5})\s*h)?\s*(?:(\d{1,6})\s*m(?:in)?)?\s*(?:(\d{1,8})\s*s)?\s*",
@@ -176,19 +182,19 @@ def _zones() -> list[tuple[str, str]]:
 
 def known_targets() -> list[tuple[str, str]]:
     """The tasks that this process knows, with the first line of what they say about themselves."""
-    return []
+    return [(task.name, task.description.partition("\n")[0]) for task in known_tasks()]
 
 
 MOMENTS = ("anchor_at", "start_at", "end_at")
 
 
-class JobForm(forms.ModelForm):
+class JobForm(_JobModelForm):
     """A job's definition. It carries the version that it was opened with, and refuses to undo somebody's edit.
 
     Secrets are shown as asterisks; left as they are, they stay what they were.
     """
 
-    version = forms.IntegerField(required=False, widget=forms.HiddenInput)
+    opened_version = forms.IntegerField(required=False, widget=forms.HiddenInput)
     tags = TagsField(
         required=False,
         widget=forms.TextInput(attrs={"class": "vTextField"}),
@@ -214,18 +220,33 @@ class JobForm(forms.ModelForm):
         fields = (
             *("name", "description", "tags", "kind", "target", "arguments"),
             *("schedule", "timezone", "enabled", "start_at", "end_at", "max_runs", "jitter_s"),
-            *("anchor_at", "day_match", "queue", "priority", "timeout_s", "max_attempts"),
+            *(
+                "anchor_at",
+                "day_match",
+                "calendar",
+                "calendar_mode",
+                "on_closed",
+                "queue",
+                "priority",
+                "timeout_s",
+                "max_attempts",
+            ),
             *("retry_backoff_s", "retry_factor", "retry_cap_s", "retry_jitter", "guarantee"),
             *("on_overlap", "max_running", "on_misfire", "misfire_grace_s"),
         )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        choices = kinds()
+        if self.instance.pk:
+            # One that was switched off since stays visible, and is refused with the reason.
+            choices.setdefault(self.instance.kind, self.instance.kind)
+        self.fields["kind"].choices = list(choices.items())
         for name in MOMENTS:
             if not self.fields[name].help_text:
                 self.fields[name].help_text = "In the job's time zone, such as 2030-01-31 09:00."
         if self.instance.pk:
-            self.initial["version"] = self.instance.version
+            self.initial["opened_version"] = self.instance.version
             zone = zone_of(self.instance.timezone)
             for name in MOMENTS:
                 if moment := getattr(self.instance, name):
@@ -252,11 +273,14 @@ class JobForm(forms.ModelForm):
         return name
 
     def clean_arguments(self) -> Any:
-        """Put back the secrets that were shown as asterisks."""
-        arguments = unmasked(self.cleaned_data["arguments"], self._stored_arguments)
+        """Put back the secrets that were shown as asterisks, unless they would go elsewhere now."""
+        arguments = self.cleaned_data["arguments"]
+        if _same_place(self._stored_target, self.cleaned_data.get("target", "")):
+            arguments = unmasked(arguments, self._stored_arguments)
         if has_mask(arguments):
             raise ValidationError(
-                "The asterisks stand for a hidden value that is not at this place any more: type the value itself."
+                "The asterisks stand for a hidden value, which is not sent to another target nor kept "
+                "at another place: type the value itself."
             )
         return arguments
 
@@ -283,7 +307,7 @@ class JobForm(forms.ModelForm):
 
     def _refuse_stale_edit(self, values: Mapping[str, Any]) -> None:
         """What others changed meanwhile and this form would set back is named; saving again is then a decision."""
-        base = values.get("version")
+        base = values.get("opened_version")
         if base is None or base == self.instance.version:
             return
         specs = {
@@ -304,7 +328,7 @@ class JobForm(forms.ModelForm):
             return
         # The page that says so knows the newest version, so that saving it again is allowed.
         self.data = self.data.copy()
-        self.data["version"] = str(self.instance.version)
+        self.data["opened_version"] = str(self.instance.version)
         who = (newest.created_by if newest else "") or "Somebody"
         lines = [
             f"{label_of(field)}: it was {shown(field, before.get(field))}, "
@@ -331,6 +355,17 @@ class JobForm(forms.ModelForm):
                 for error in errors.error_dict.pop(field):
                     self.add_error(None, error)
         super()._update_errors(errors)
+
+
+def _same_place(old_target: str, new_target: str) -> bool:
+    """Whether secrets of one target may be given to the other: the same task, or a URL of the same host."""
+    if old_target == new_target:
+        return True
+    try:
+        old, new = urlsplit(old_target), urlsplit(new_target)
+    except ValueError:
+        return False
+    return bool(old.netloc) and (old.scheme, old.netloc) == (new.scheme, new.netloc)
 
 
 def _wall(moment: datetime, zone: ZoneInfo) -> str:

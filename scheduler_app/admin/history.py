@@ -17,6 +17,8 @@ from .display import printable
 
 LONGEST = 300
 """Characters of a value in a list of changes."""
+_COPIES = ("calendar_name", "calendar_days")
+"""They follow from `calendar_id`."""
 _PAUSE = ("paused_at", "paused_by", "paused_until", "pause_reason")
 
 
@@ -100,5 +102,5 @@ def _edit(revision: JobRevision, old: Mapping[str, Any]) -> Edit:
         summary = f"Paused: {printable(reason)}" if reason else "Paused"
     elif old.get("paused_at") and not new.get("paused_at"):
         summary = "Resumed"
-    rest = [name for name in names if name not in _PAUSE and name != "deleted_at"]
+    rest = [name for name in names if name not in (*_PAUSE, *_COPIES) and name != "deleted_at"]
     return Edit(revision, summary, changes(old, new, rest))

@@ -10,8 +10,11 @@ from django.utils.safestring import SafeString
 from .display import clock, printable, relative, utc_clock, zone_of
 
 GLYPHS = frozenset(
-    "succeeded failed lost cancelled running ready blocked paused enabled disabled over manual "
-    "problem planning deleted active draining stopped dead overdue waiting".split()
+    (
+        *("ready", "blocked", "running", "succeeded", "failed", "cancelled", "lost"),
+        *("enabled", "paused", "disabled", "manual", "over", "planning", "problem", "deleted"),
+        *("active", "draining", "stopped", "dead", "overdue", "waiting"),
+    )
 )
 
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
 
-from django.http import HttpResponseBase
+from django.db.models import Model, QuerySet
 from rest_framework import exceptions, routers
 from rest_framework.parsers import FormParser, MultiPartParser
-from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
 
 from . import errors
+from .links import Links
+from .pagination import KeysetPagination, Order
 from .parsers import MAX_BODY_BYTES, JSONParser
 from .permissions import MayDo
+from .renderers import BrowsableAPIRenderer
+
+Row = TypeVar("Row", bound=Model)
 
 
-class ApiMixin:
-    """The common part of views and viewsets."""
+class ApiView(APIView):
+    """Any view of the API."""
 
     parser_classes = (JSONParser, FormParser, MultiPartParser)
-    renderer_classes: Any = (JSONRenderer, BrowsableAPIRenderer)
-    permission_classes = (MayDo,)
+    renderer_classes: Sequence[type[BaseRenderer]] = (JSONRenderer, BrowsableAPIRenderer)
+    permission_classes: Sequence[Any] = (MayDo,)
     needs: ClassVar[dict[str, tuple[str, ...]]] = {}
     """The permissions for each action, or method where a view has no actions."""
 
@@ -32,7 +39,7 @@ class ApiMixin:
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # Before anything reads the body, which looking for a CSRF token in a form does already.
         self.check_body(request)
-        super().initial(request, *args, **kwargs)  # type: ignore[misc]
+        super().initial(request, *args, **kwargs)
 
     def check_body(self, request: Request) -> None:
         """Refuse what is too long to be read, and what would be read as an empty body."""
@@ -44,30 +51,39 @@ class ApiMixin:
         if not length and request.META.get("HTTP_TRANSFER_ENCODING"):
             raise errors.LengthRequired("Send the body with a Content-Length, not in chunks.")
 
-    def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
-        final: HttpResponseBase = super().finalize_response(  # type: ignore[misc]
-            request, response, *args, **kwargs
-        )
-        if isinstance(final, Response) and final.exception:
-            # A page shows who is logged in, which asks the database.
-            if final.accepted_renderer.format != "api" or final.status_code == 503:
-                final.accepted_renderer = JSONRenderer()
-                final.accepted_media_type = "application/json"
-                final.content_type = errors.MEDIA_TYPE
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        # A page shows who is logged in, which asks the database.
+        as_page = request.accepted_renderer.format == "api" and final.status_code != 503
+        if isinstance(final, Response) and final.exception and not as_page:
+            final.accepted_renderer = JSONRenderer()
+            final.accepted_media_type = "application/json"
+            final.content_type = errors.MEDIA_TYPE
         return final
 
 
-class ApiView(ApiMixin, APIView):
-    """A view of its own."""
+class ApiViewSet(ApiView, GenericViewSet[Row]):
+    """A kind of things: lists in pages, and addresses in what it shows."""
+
+    pagination_class = KeysetPagination
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "links": Links(self.request)}
+
+    def page(self, rows: QuerySet[Row], *, order: Order, query: dict[str, Any]) -> list[Row]:
+        """The rows that `page_size` and `cursor` ask for, in one query."""
+        assert isinstance(self.paginator, KeysetPagination)
+        return self.paginator.paginate(
+            rows,
+            self.request,
+            order=order,
+            size=query["page_size"],
+            cursor=query.get("cursor", ""),
+        )
 
 
 class UnknownAddress(ApiView):
     """Whatever else is asked for below `/api/v1/`."""
-
-    needs: ClassVar[dict[str, tuple[str, ...]]] = {}
-    http_method_names = ["get", "post", "put", "patch", "delete", "head", "options"]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

@@ -20,9 +20,11 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponseBase
 from rest_framework import exceptions
 from rest_framework.response import Response
+from rest_framework.utils.serializer_helpers import ReturnDict
 from rest_framework.views import set_rollback
 
 from scheduler_app.lifecycle import CannotDo
+from scheduler_app.models import Job
 from scheduler_app.rules.masking import is_secret_key
 from scheduler_app.rules.problems import Invalid, Problem
 
@@ -39,8 +41,10 @@ class Refused(exceptions.APIException):
     status_code = 400
     default_code = "invalid"
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], serializer: Any = None) -> None:
         self.problems = tuple(problems)
+        self.serializer = serializer
+        """What found them; the browsable API shows its form again, filled in."""
         super().__init__(_summary(self.problems))
 
 
@@ -56,8 +60,10 @@ class Stale(exceptions.APIException):
 
     default_code = "stale"
 
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
+    def __init__(self, job: Job, *, status: int) -> None:
+        super().__init__(
+            f"{job.name} was edited meanwhile: it has version {job.version} now. Read it again."
+        )
         self.status_code = status
 
 
@@ -95,7 +101,10 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpRespon
         headers["Retry-After"] = f"{wait:.0f}"
     if known.status_code == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(problem_details(known, request), status=known.status_code, headers=headers)
+    body = problem_details(known, request)
+    if serializer := getattr(known, "serializer", None):
+        body = ReturnDict(body, serializer=serializer)
+    return Response(body, status=known.status_code, headers=headers)
 
 
 def problem_details(error: exceptions.APIException, request: Any) -> dict[str, Any]:
@@ -168,7 +177,7 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
         case SuspiciousOperation():
             return exceptions.ParseError(str(error) or None)
         case OperationalError() | InterfaceError():
-            logger.warning("API request found no database error=%s", _first_line(error))
+            logger.warning("API request found no database error=%s", first_line(error))
             return DatabaseAway()
     return None
 
@@ -201,5 +210,6 @@ def _summary(problems: Sequence[Problem]) -> str:
     return f"{len(problems)} things are wrong: {', '.join(fields)}."
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """For logs: what the driver says goes on over several lines."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

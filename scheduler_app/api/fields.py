@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
@@ -22,7 +23,6 @@ FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime(2101, 1, 1, tzinfo=UTC)
 
 FORM_EXTRAS = frozenset({"csrfmiddlewaretoken"})
-FIRST_LEVEL = 1
 
 
 def _is_form(field: serializers.Field[Any, Any, Any, Any]) -> bool:
@@ -159,49 +159,72 @@ class WordsField(serializers.ListField):
 class Strict(serializers.Serializer[Any]):
     """Refuses keys that it does not know, and says with every error what was given and what is allowed."""
 
+    default_error_messages = {"invalid": "This must be a JSON object with fields."}
     noun = "this request"
+    part = "field"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.found: list[Problem] = []
+        """What `validate` refused; its messages are among the errors as well, for forms."""
+
+    def __getitem__(self, key: str) -> Any:
+        bound = super().__getitem__(key)
+        if isinstance(self.fields[key], TagsField) and isinstance(bound.value, list):
+            bound.value = ", ".join(bound.value)
+        return bound
 
     def run_validation(self, data: Any = empty) -> Any:
-        if isinstance(data, Mapping):
-            problems = list(self._unknown(data))
-            if problems:
-                raise Refused(problems)
-        return super().run_validation(data)
+        unknown = {
+            shown(key): [f"{shown(key)} is not a {self.part} of {self.noun}."]
+            for key in (data if isinstance(data, Mapping) else ())
+            if key not in self.fields and key not in FORM_EXTRAS
+        }
+        try:
+            valid = super().run_validation(data)
+        except serializers.ValidationError as error:
+            if unknown and isinstance(error.detail, dict):
+                raise serializers.ValidationError({**unknown, **error.detail}) from None
+            raise
+        if unknown:
+            raise serializers.ValidationError(unknown)
+        return valid
 
     def is_valid(self, *, raise_exception: bool = False) -> bool:
         valid: bool = super().is_valid(raise_exception=False)
         if not valid and raise_exception:
-            raise Refused(self.problems())
+            explained = [self._explained(problem) for problem in problems_of(self.errors)]
+            named = {problem.field.split(".")[0] for problem in self.found}
+            rest = [p for p in explained if p.field.split(".")[0] not in named]
+            raise Refused([*rest, *self.found], serializer=self)
         return valid
 
-    def problems(self) -> list[Problem]:
-        """What is wrong with the fields."""
-        return [self._explained(problem) for problem in problems_of(self.errors)]
+    def refuse(self, problems: Sequence[Problem]) -> NoReturn:
+        """For `validate`: the fields are right one by one, but not together."""
+        self.found = list(problems)
+        messages: dict[str, list[str]] = {}
+        for problem in problems:
+            name = problem.field.split(".")[0] or "non_field_errors"
+            messages.setdefault(name, []).append(problem.message)
+        raise serializers.ValidationError(messages)
 
-    def _unknown(self, data: Mapping[Any, Any]) -> Iterator[Problem]:
-        known = [name for name, field in self.fields.items() if not field.read_only]
-        for key in data:
-            if key in self.fields or key in FORM_EXTRAS:
-                continue
-            name = shown(str(key))
+    def _explained(self, problem: Problem) -> Problem:
+        name = problem.field.split(".")[0]
+        if not name:
+            return problem
+        if name not in self.fields:
+            known = [name for name, field in self.fields.items() if not field.read_only]
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            yield Problem(
-                name,
-                f"{name} is not a field of {self.noun}.{hint}",
+            return replace(
+                problem,
                 allowed=", ".join(known) or "no field at all",
                 suggestion=close[0] if close else "",
             )
-
-    def _explained(self, problem: Problem) -> Problem:
-        name = problem.field.split(".", FIRST_LEVEL)[0]
-        field = self.fields.get(name)
-        given = self.initial_data.get(name) if isinstance(self.initial_data, Mapping) else None
-        return Problem(
-            problem.field,
-            problem.message,
+        given = self.initial_data.get(name)
+        return replace(
+            problem,
             given="" if given is None else shown(given, problem.field),
-            allowed="" if field is None else allowed_by(field),
+            allowed=allowed_by(self.fields[name]),
         )
 
 

@@ -33,8 +33,11 @@ class MayDo(BasePermission):
 def needed(request: Request, view: Any) -> tuple[str, ...]:
     """By the method, since forms and OPTIONS ask about methods that were not called."""
     method = str(request.method).lower()
+    if hasattr(view, "action_map"):
+        action = view.action_map.get(method)
+    else:
+        action = ("get" if method == "head" else method) if hasattr(view, method) else None
     # A method that the route lacks is refused as such, after this.
-    action = view.action_map.get(method) if hasattr(view, "action_map") else method
     if method == "options" or action is None:
         return ()
     names: tuple[str, ...] = view.needs[action]

@@ -8,6 +8,20 @@ from typing import Any
 from rest_framework import renderers
 
 
+class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
+    """DRF's pages, without what a strict Content-Security-Policy refuses: styles within a page."""
+
+    def get_context(
+        self,
+        data: Any,
+        accepted_media_type: str | None,
+        renderer_context: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        context = super().get_context(data, accepted_media_type, renderer_context)
+        actions = context["extra_actions"] or {}
+        return {**context, "code_style": "", "extra_actions": None, "actions": actions.items()}
+
+
 class PlainTextRenderer(renderers.BaseRenderer):
     """What was streamed as it is; chosen for `Accept: text/plain`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,10 @@ import psycopg
 from scheduler_app.rules.spec import JobSpec
 
 from . import locks
-from .specs import SpecCache
+from .fences import JOB_IS_GONE, JOB_IS_PAUSED
+from .specs import UNREADABLE, SpecCache
+
+logger = logging.getLogger(__name__)
 
 CLAIM_SQL = """
 WITH next_up AS MATERIALIZED (   -- a fence: the planner must not run the lock again
@@ -60,16 +64,36 @@ RETURNING
     execution.priority, execution.reason, execution.failures::text
 """
 
-HAND_BACK_SQL = """
+LOCK_PLANS_OF_SQL = """
+SELECT job_id
+FROM scheduler_app_jobplan
+WHERE job_id IN (SELECT job_id FROM scheduler_app_execution WHERE id = ANY(%(ids)s))
+ORDER BY job_id
+FOR UPDATE
+"""
+
+HAND_BACK_SQL = f"""
 UPDATE scheduler_app_execution AS execution
 SET
-    status = 'ready',
+    status = CASE
+        WHEN execution.cancel_requested_at IS NOT NULL OR {JOB_IS_GONE} THEN 'cancelled'
+        WHEN {JOB_IS_PAUSED} THEN 'blocked'
+        ELSE 'ready'
+    END,
+    reason = CASE
+        WHEN execution.cancel_requested_at IS NOT NULL THEN 'cancelled'
+        WHEN {JOB_IS_GONE} THEN 'job_deleted'
+        WHEN {JOB_IS_PAUSED} THEN 'paused'
+        ELSE given.reason
+    END,
+    finished_at = CASE
+        WHEN execution.cancel_requested_at IS NOT NULL OR {JOB_IS_GONE} THEN scheduler_now()
+    END,
     node_id = NULL,
     token = execution.token + 1,
     attempt = execution.attempt - 1,    -- it never began, so it does not count
     claimed_at = NULL,
     started_at = NULL,
-    reason = given.reason,
     run_after = CASE
         WHEN given.delay_s > 0 THEN scheduler_now() + make_interval(secs => given.delay_s)
         ELSE execution.run_after
@@ -82,6 +106,8 @@ FROM unnest(
     %(ids)s::bigint[], %(tokens)s::bigint[], %(reasons)s::text[], %(delays)s::float8[],
     %(failures)s::text[]::jsonb[], %(expected)s::text[]
 ) AS given (id, token, reason, delay_s, failure, expected)
+LEFT JOIN scheduler_app_execution AS same ON same.id = given.id   -- the updated row cannot be joined to its job
+LEFT JOIN scheduler_app_job AS job ON job.id = same.job_id
 WHERE execution.id = given.id
   AND execution.token = given.token
   AND execution.status = given.expected   -- a value, for the planner's sake; see FINISH_SQL
@@ -137,10 +163,6 @@ def claim(
     known = specs.get_many(connection, {row[5] for row in rows if row[5] is not None})
     claimed = []
     for row in rows:
-        override = json.loads(row[6]) if row[6] else None
-        spec = known.get(row[5])
-        if spec is None or override:
-            spec = JobSpec.from_json(_as_json(spec), override)
         claimed.append(
             Claimed(
                 id=row[0],
@@ -148,7 +170,7 @@ def claim(
                 attempt=row[2],
                 crashes=row[3],
                 job_id=row[4],
-                spec=spec,
+                spec=_definition(known.get(row[5]), row[6]),
                 scheduled_for=row[7],
                 run_after=row[8],
                 priority=row[9],
@@ -161,21 +183,35 @@ def claim(
 
 
 def hand_back(connection: psycopg.Connection[Any], given: Sequence[HandBack]) -> set[int]:
-    """Make them ready again, uncounted; returns the ids that were still this node's to give."""
+    """Make them ready again, uncounted, unless they were cancelled or their job was paused or deleted meanwhile.
+
+    Returns the ids that were still this node's to give.
+    """
     if not given:
         return set()
-    cursor = connection.execute(
-        HAND_BACK_SQL,
-        {
-            "ids": [item.id for item in given],
-            "tokens": [item.token for item in given],
-            "reasons": [item.reason for item in given],
-            "delays": [item.delay_s for item in given],
-            "failures": [json.dumps(item.failure) if item.failure else None for item in given],
-            "expected": ["running"] * len(given),
-        },
-    )
-    return {row[0] for row in cursor.fetchall()}
+    parameters = {
+        "ids": [item.id for item in given],
+        "tokens": [item.token for item in given],
+        "reasons": [item.reason for item in given],
+        "delays": [item.delay_s for item in given],
+        "failures": [json.dumps(item.failure) if item.failure else None for item in given],
+        "expected": ["running"] * len(given),
+    }
+    with connection.transaction():
+        connection.execute(LOCK_PLANS_OF_SQL, parameters)
+        return {row[0] for row in connection.execute(HAND_BACK_SQL, parameters)}
+
+
+def _definition(spec: JobSpec | None, override: str | None) -> JobSpec:
+    """The revision's definition with what the execution changes; UNREADABLE, which fails, rather than half of it."""
+    if not override:
+        return spec or UNREADABLE
+    try:
+        return JobSpec.from_json(_as_json(spec), json.loads(override))
+    except (ValueError, TypeError, RecursionError):
+        # Raised, it would leave all that were claimed together running for nobody.
+        logger.exception("an execution's own definition cannot be read")
+        return UNREADABLE
 
 
 def _as_json(spec: JobSpec | None) -> dict[str, Any] | None:

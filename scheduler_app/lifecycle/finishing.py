@@ -10,35 +10,39 @@ from typing import Any
 import psycopg
 
 from . import notices
+from .fences import JOB_IS_GONE, JOB_IS_PAUSED
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .specs import SpecCache
 
+ENDS = f"""(
+        outcome.retry_s IS NULL OR execution.cancel_requested_at IS NOT NULL OR {JOB_IS_GONE}
+    )"""
+
 # The expected status comes as a value: written as a literal it would match the partial index of running rows, which
 # the planner believes to be empty and then reads as a whole for each row of the batch.
-FINISH_SQL = """
+FINISH_SQL = f"""
 UPDATE scheduler_app_execution AS execution
 SET
     status = CASE
         WHEN outcome.retry_s IS NULL THEN outcome.status
-        WHEN job.deleted_at IS NOT NULL THEN 'cancelled'     -- a deleted job gets no new attempt
-        WHEN job.paused_at IS NOT NULL AND execution.trigger = 'schedule' THEN 'blocked'
+        WHEN {ENDS} THEN 'cancelled'     -- no new attempt begins
+        WHEN {JOB_IS_PAUSED} THEN 'blocked'
         ELSE 'ready'
     END,
     reason = CASE
         WHEN outcome.retry_s IS NULL THEN outcome.reason
-        WHEN job.deleted_at IS NOT NULL THEN 'job_deleted'
-        WHEN job.paused_at IS NOT NULL AND execution.trigger = 'schedule' THEN 'paused'
+        WHEN execution.cancel_requested_at IS NOT NULL THEN 'cancelled'
+        WHEN {ENDS} THEN 'job_deleted'
+        WHEN {JOB_IS_PAUSED} THEN 'paused'
         ELSE outcome.reason
     END,
-    finished_at = CASE
-        WHEN outcome.retry_s IS NULL OR job.deleted_at IS NOT NULL THEN outcome.finished_at
-    END,
+    finished_at = CASE WHEN {ENDS} THEN outcome.finished_at END,
     run_after = CASE
-        WHEN outcome.retry_s IS NULL THEN execution.run_after
+        WHEN {ENDS} THEN execution.run_after
         ELSE scheduler_now() + make_interval(secs => outcome.retry_s)
     END,
     failures = CASE
-        WHEN outcome.retry_s IS NULL THEN execution.failures
+        WHEN {ENDS} THEN execution.failures
         ELSE execution.failures || outcome.failure
     END,
     started_at = outcome.started_at,
@@ -58,7 +62,7 @@ LEFT JOIN scheduler_app_job AS job ON outcome.retry_s IS NOT NULL AND job.id = o
 WHERE execution.id = outcome.id
   AND execution.token = outcome.token
   AND execution.status = outcome.expected
-RETURNING execution.id
+RETURNING execution.id, execution.token
 """
 
 ALREADY_DONE_SQL = """
@@ -170,16 +174,22 @@ def finish(
         if locked:
             # A pause or delete of the job waits for this, or this for it: then the statement below sees it.
             connection.execute(LOCK_PLANS_SQL, {"job_ids": locked})
-        recorded = {row[0] for row in connection.execute(FINISH_SQL, parameters)}
+        written = set(connection.execute(FINISH_SQL, parameters).fetchall())
         _write_log(
             connection,
-            [part for outcome in ordered if outcome.id in recorded for part in outcome.log],
+            [
+                part
+                for outcome in ordered
+                if (outcome.id, outcome.token) in written
+                for part in outcome.log
+            ],
         )
         promoting = {outcome.job_id for outcome in ordered if outcome.promotes}
         if promoting and promote_locked(
             connection, specs, [job for job in locked if job in promoting]
         ):
             notices.notify(connection, notices.READY)
+    recorded = {execution_id for execution_id, _ in written}
     if len(recorded) < len(ordered):
         recorded |= {row[0] for row in connection.execute(ALREADY_DONE_SQL, parameters)}
     return recorded

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import psycopg
 
 from scheduler_app.rules import firing as rules
-from scheduler_app.rules.problems import Invalid
+from scheduler_app.rules.problems import Invalid, Problem
 from scheduler_app.rules.spec import JobSpec
 
 from . import locks
-from .specs import SpecCache
+from .specs import UNREADABLE, SpecCache
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ SELECT
 LOCK_DUE_SQL = """
 SELECT
     plan.job_id, plan.revision_id, plan.decided_until, plan.runs,
-    plan.open_gap, gap.reason, gap.who, gap.detail, scheduler_now()
+    plan.open_gap, gap.reason, gap.who, gap.detail, plan.skip_at, plan.skip_by, scheduler_now()
 FROM scheduler_app_jobplan AS plan
 LEFT JOIN scheduler_app_gap AS gap ON gap.id = plan.open_gap
 WHERE plan.next_fire_at <= scheduler_now()
@@ -52,7 +52,7 @@ FOR UPDATE OF plan SKIP LOCKED   -- another node decides about those
 LOCK_EDITED_SQL = """
 SELECT
     plan.job_id, plan.revision_id, plan.decided_until, plan.runs,
-    plan.open_gap, gap.reason, gap.who, gap.detail, scheduler_now()
+    plan.open_gap, gap.reason, gap.who, gap.detail, plan.skip_at, plan.skip_by, scheduler_now()
 FROM scheduler_app_jobplan AS plan
 LEFT JOIN scheduler_app_gap AS gap ON gap.id = plan.open_gap
 WHERE plan.dirty
@@ -90,8 +90,10 @@ FROM scheduler_app_pause
 WRITE_SQL = """
 WITH fired AS (
     INSERT INTO scheduler_app_execution
-        (job_id, revision_id, trigger, scheduled_for, run_after, queue, priority, status, reason)
-    SELECT job_id, revision_id, 'schedule', scheduled_for, scheduled_for, queue, priority, status, reason
+        (job_id, revision_id, trigger, scheduled_for, run_after, queue, priority, status, reason, finished_at)
+    SELECT
+        job_id, revision_id, 'schedule', scheduled_for, scheduled_for, queue, priority, status, reason,
+        CASE WHEN status = 'cancelled' THEN scheduler_now() END
     FROM unnest(
         %(fire_jobs)s::bigint[], %(fire_revisions)s::bigint[], %(fire_at)s::timestamptz[],
         %(fire_queues)s::text[], %(fire_priorities)s::smallint[], %(fire_statuses)s::text[],
@@ -150,6 +152,12 @@ WHERE job_id = ANY(%(job_ids)s)
   AND cancel_requested_at IS NULL
 """
 
+UNREADABLE_PROBLEM = Problem(
+    "schedule",
+    "The definition cannot be read, which the nodes' log explains: a date or a number out of range, or "
+    "arguments nested too deeply. Save the job again.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
@@ -193,6 +201,8 @@ class _Plan(NamedTuple):
     gap_reason: str | None
     gap_who: str | None
     gap_detail: str | None
+    skip_at: datetime | None
+    skip_by: str
     now: datetime
 
 
@@ -343,29 +353,31 @@ def _decide_one(
     live = live_by_job.get(plan.job_id) or rules.Live()
     history = [(plan.revision_id, plan.decided_until), *later]
     last_revision = history[-1][0]
-    last_spec = specs[last_revision]
-    held = last_spec.paused_at is not None
+    withheld = _withheld(specs[last_revision], plan.now)
     problem = ""
     next_fire_at = None
     for number, (revision_id, _) in enumerate(history):
         spec = specs[revision_id]
         is_last = number + 1 == len(history)
         until = plan.now if is_last else min(history[number + 1][1], plan.now)
-        in_force = [*rules.own_pause(spec), *_pauses_of(spec, pauses)]
         decided = len(decision.verdicts)
+        problem = ""
         try:
+            if spec is UNREADABLE:
+                raise Invalid([UNREADABLE_PROBLEM])
+            own = [*rules.own_pause(spec), *rules.own_closures(spec), *_skipped(plan)]
             rules.decide(
                 decision,
                 spec,
                 until=until,
                 now=plan.now,
                 live=live,
-                pauses=in_force,
+                pauses=[*own, *_pauses_of(spec, pauses)],
                 misfire_after_s=misfire_after_s,
             )
             if is_last:
                 # A pause that covers many jobs leaves their plans alone: its fire times are decided as they come.
-                next_fire_at = rules.next_fire_at(decision, spec, rules.own_pause(spec))
+                next_fire_at = rules.next_fire_at(decision, spec, own)
         except Exception as error:
             # Written past the validation, most likely. It stops this job and no other, and the job says so.
             is_known = isinstance(error, Invalid)
@@ -385,8 +397,8 @@ def _decide_one(
                     fire_at=verdict.scheduled_for,
                     fire_queues=spec.queue,
                     fire_priorities=spec.priority,
-                    fire_statuses="blocked" if verdict.blocked or held else "ready",
-                    fire_reasons="paused" if held else "",
+                    fire_statuses=withheld[0] or ("blocked" if verdict.blocked else "ready"),
+                    fire_reasons=withheld[1],
                 )
     if decision.cancel_running:
         rows.cancel_running.append(plan.job_id)
@@ -401,6 +413,15 @@ def _decide_one(
         open_first=open_first,
         problems=problem,
     )
+
+
+def _withheld(spec: JobSpec, now: datetime) -> tuple[str, str]:
+    """Status and reason of what may not begin although it was due before: the job is deleted or paused now."""
+    if spec.deleted_at is not None:
+        return "cancelled", "job_deleted"
+    if spec.paused_at is not None and (spec.paused_until is None or spec.paused_until > now):
+        return "blocked", "paused"
+    return "", ""
 
 
 def _add_gaps(
@@ -437,10 +458,19 @@ def _add_gaps(
     return open_gap, open_first
 
 
-def _pauses_of(spec: JobSpec, pauses: Sequence[tuple[Any, ...]]) -> list[rules.PausedFrom]:
+def _skipped(plan: _Plan) -> list[rules.Suspension]:
+    """The one fire time that somebody wants skipped, if the schedule still has it."""
+    if plan.skip_at is None:
+        return []
+    return [
+        rules.Suspension(plan.skip_at, plan.skip_at + rules.TICK, plan.skip_by, reason="skipped")
+    ]
+
+
+def _pauses_of(spec: JobSpec, pauses: Sequence[tuple[Any, ...]]) -> list[rules.Suspension]:
     """Those of the pauses of queues, tags and everything that cover the job."""
     return [
-        rules.PausedFrom(since, until, who, reason)
+        rules.Suspension(since, until, who, reason)
         for scope, value, since, until, who, reason in pauses
         if scope == "all"
         or (scope == "queue" and value == spec.queue)

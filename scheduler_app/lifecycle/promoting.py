@@ -17,6 +17,8 @@ ORDER BY job_id              -- one order for everyone, so that nobody deadlocks
 FOR UPDATE
 """
 
+LOCK_FREE_PLANS_SQL = f"{LOCK_PLANS_SQL} SKIP LOCKED"
+
 ROOM_SQL = """
 SELECT plan.job_id, plan.revision_id, (
     SELECT count(*)
@@ -82,5 +84,6 @@ def promote_blocked(connection: psycopg.Connection[Any], specs: SpecCache) -> in
     if not job_ids:
         return 0
     with connection.transaction():
-        connection.execute(LOCK_PLANS_SQL, {"job_ids": job_ids})
-        return promote_locked(connection, specs, job_ids)
+        # Whoever holds a plan for long, in a transaction left open, must not hold up the node: next time, then.
+        locked = connection.execute(LOCK_FREE_PLANS_SQL, {"job_ids": job_ids}).fetchall()
+        return promote_locked(connection, specs, [job_id for (job_id,) in locked])

@@ -8,6 +8,8 @@ from typing import Any
 import psycopg
 
 from . import notices
+from .fences import JOB_IS_GONE, JOB_IS_PAUSED
+from .promoting import LOCK_FREE_PLANS_SQL
 
 BURY_SQL = """
 UPDATE scheduler_app_node
@@ -28,13 +30,24 @@ RETURNING name
 
 # Every running row whose node is not alive, not only those of the nodes just buried: a claim of a dead node may
 # commit late, and is found by the next sweep.
-RESCUE_SQL = """
+ORPHANS_SQL = """
+SELECT execution.id, execution.job_id, plan.job_id IS NOT NULL
+FROM scheduler_app_execution AS execution
+LEFT JOIN scheduler_app_node AS node ON node.id = execution.node_id
+LEFT JOIN scheduler_app_jobplan AS plan ON plan.job_id = execution.job_id
+WHERE execution.status = 'running'
+  AND (node.state IS NULL OR node.state NOT IN ('active', 'draining'))
+ORDER BY execution.id
+LIMIT %(limit)s
+"""
+
+RESCUE_SQL = f"""
 WITH orphan AS MATERIALIZED (
     SELECT
         execution.id,
         node.name AS node,
-        job.deleted_at IS NOT NULL AS job_deleted,
-        job.paused_at IS NOT NULL AND execution.trigger = 'schedule' AS held,
+        {JOB_IS_GONE} AS job_deleted,
+        {JOB_IS_PAUSED} AS held,
         execution.cancel_requested_at IS NOT NULL AS cancelled,
         execution.crashes + 1 >= %(max_crashes)s AS poisoned,
         COALESCE(execution.spec ->> 'guarantee', revision.spec ->> 'guarantee') = 'at_most_once' AS once
@@ -42,10 +55,10 @@ WITH orphan AS MATERIALIZED (
     LEFT JOIN scheduler_app_node AS node ON node.id = execution.node_id
     LEFT JOIN scheduler_app_jobrevision AS revision ON revision.id = execution.revision_id
     LEFT JOIN scheduler_app_job AS job ON job.id = execution.job_id
-    WHERE execution.status = 'running'
+    WHERE execution.id = ANY(%(ids)s)
+      AND execution.status = 'running'
       AND (node.state IS NULL OR node.state NOT IN ('active', 'draining'))
     ORDER BY execution.id
-    LIMIT %(limit)s
     FOR UPDATE OF execution SKIP LOCKED
 ), fate AS (
     SELECT
@@ -59,7 +72,7 @@ WITH orphan AS MATERIALIZED (
             ELSE 'ready'
         END AS status,
         CASE
-            WHEN cancelled THEN ''
+            WHEN cancelled THEN 'cancelled'
             WHEN once THEN 'node_died'
             WHEN poisoned THEN 'poisoned'
             WHEN job_deleted THEN 'job_deleted'
@@ -84,14 +97,17 @@ SET
         WHEN fate.status IN ('lost', 'failed') THEN 'The node ' || COALESCE(fate.node, '') || ' died while this ran.'
         ELSE execution.error
     END,
-    failures = execution.failures || jsonb_build_object(
-        'attempt', execution.attempt,
-        'reason', 'node_died',
-        'error', 'The node ' || COALESCE(fate.node, '') || ' died while this ran.',
-        'node', fate.node,
-        'started_at', COALESCE(execution.started_at, execution.claimed_at),
-        'finished_at', scheduler_now()
-    )
+    failures = CASE
+        WHEN fate.status IN ('ready', 'blocked') THEN execution.failures || jsonb_build_object(
+            'attempt', execution.attempt,
+            'reason', 'node_died',
+            'error', 'The node ' || COALESCE(fate.node, '') || ' died while this ran.',
+            'node', fate.node,
+            'started_at', COALESCE(execution.started_at, execution.claimed_at),
+            'finished_at', scheduler_now()
+        )
+        ELSE execution.failures
+    END
 FROM fate
 WHERE execution.id = fate.id
 RETURNING execution.id, execution.status
@@ -115,10 +131,17 @@ def rescue(
     """Declare silent nodes dead and give their executions a new token, and most of them a new chance."""
     found = Rescued()
     found.nodes = [row[0] for row in connection.execute(BURY_SQL, {"lease_s": lease_s})]
+    orphans = connection.execute(ORPHANS_SQL, {"limit": limit}).fetchall()
+    if not orphans:
+        return found
     with connection.transaction():
-        rows = connection.execute(
-            RESCUE_SQL, {"max_crashes": max_crashes, "limit": limit}
-        ).fetchall()
+        # Those of a job that is being paused, edited or deleted at this moment are left to the next sweep.
+        plans = connection.execute(
+            LOCK_FREE_PLANS_SQL, {"job_ids": [job_id for _, job_id, planned in orphans if planned]}
+        )
+        locked = {job_id for (job_id,) in plans}
+        ids = [id for id, job_id, planned in orphans if not planned or job_id in locked]
+        rows = connection.execute(RESCUE_SQL, {"max_crashes": max_crashes, "ids": ids}).fetchall()
         found.ready = sum(status in ("ready", "blocked") for _, status in rows)
         found.given_up = len(rows) - found.ready
         if found.ready:

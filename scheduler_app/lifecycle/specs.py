@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -12,11 +13,16 @@ import psycopg
 
 from scheduler_app.rules.spec import JobSpec
 
+logger = logging.getLogger(__name__)
+
 REVISIONS_SQL = """
 SELECT id, spec::text
 FROM scheduler_app_jobrevision
 WHERE id = ANY(%s)
 """
+
+UNREADABLE = JobSpec()
+"""Stands for a definition that was written past the validation so that it cannot even be read."""
 
 
 class SpecCache:
@@ -41,7 +47,7 @@ class SpecCache:
         missing = list(wanted - found.keys())
         if missing:
             for revision_id, text in connection.execute(REVISIONS_SQL, [missing]):
-                found[revision_id] = JobSpec.from_json(json.loads(text))
+                found[revision_id] = _read(revision_id, text)
             with self._lock:
                 for revision_id in missing:
                     if revision_id in found:
@@ -49,3 +55,12 @@ class SpecCache:
                 while len(self._specs) > self._size:
                     self._specs.popitem(last=False)
         return found
+
+
+def _read(revision_id: int, text: str) -> JobSpec:
+    try:
+        return JobSpec.from_json(json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        # Raised, it would stop all jobs that are looked at together with this one.
+        logger.exception("a definition cannot be read revision=%s", revision_id)
+        return UNREADABLE

@@ -1,10 +1,9 @@
 import django.contrib.postgres.fields
 import django.core.validators
 import django.db.models.deletion
+import scheduler_app.models.clock
 from django.conf import settings
 from django.db import migrations, models
-
-import scheduler_app.models.clock
 
 
 class Migration(migrations.Migration):
@@ -23,6 +22,37 @@ class Migration(migrations.Migration):
             AS 'SELECT statement_timestamp()'
             """,
             "DROP FUNCTION scheduler_now()",
+        ),
+        migrations.CreateModel(
+            name="Calendar",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True)),
+                ("description", models.TextField(blank=True, max_length=10000)),
+                (
+                    "days",
+                    models.TextField(
+                        blank=True,
+                        help_text="One day or range a line: 2030-12-25, or 2030-12-24 - 2030-12-26. What follows a # is a remark.",
+                        max_length=100000,
+                    ),
+                ),
+                ("ranges", models.JSONField(default=list, editable=False)),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        db_default=scheduler_app.models.clock.DatabaseNow(), editable=False
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("name",),
+            },
         ),
         migrations.CreateModel(
             name="Job",
@@ -103,6 +133,33 @@ class Migration(migrations.Migration):
                         verbose_name="jitter (s)",
                     ),
                 ),
+                (
+                    "calendar_mode",
+                    models.CharField(
+                        choices=[("avoid", "On the listed days"), ("follow", "On all other days")],
+                        default="avoid",
+                        max_length=10,
+                        verbose_name="closed",
+                    ),
+                ),
+                (
+                    "on_closed",
+                    models.CharField(
+                        choices=[
+                            ("run", "Run anyway"),
+                            ("skip", "Skip them"),
+                            ("shift", "Run once on the next open day"),
+                        ],
+                        default="skip",
+                        max_length=10,
+                        verbose_name="when closed",
+                    ),
+                ),
+                (
+                    "calendar_name",
+                    models.CharField(db_default="", default="", editable=False, max_length=100),
+                ),
+                ("calendar_days", models.JSONField(db_default=[], default=list, editable=False)),
                 ("kind", models.CharField(default="task", max_length=20)),
                 (
                     "target",
@@ -290,6 +347,16 @@ class Migration(migrations.Migration):
                 ),
                 ("deleted_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 (
+                    "calendar",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="jobs",
+                        to="scheduler_app.calendar",
+                    ),
+                ),
+                (
                     "owner",
                     models.ForeignKey(
                         blank=True,
@@ -307,6 +374,16 @@ class Migration(migrations.Migration):
                     ("run_job", "Can run jobs, and cancel and retry executions"),
                     ("pause_job", "Can pause and resume jobs"),
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="ZoneData",
+            fields=[
+                ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("fingerprint", models.CharField(max_length=64)),
+            ],
+            options={
+                "default_permissions": (),
             },
         ),
         migrations.CreateModel(
@@ -330,6 +407,8 @@ class Migration(migrations.Migration):
                             ("overlap", "the one before still ran"),
                             ("retrying", "the one before waits for its next attempt"),
                             ("paused", "paused"),
+                            ("calendar", "closed by its calendar"),
+                            ("skipped", "skipped by hand"),
                             ("limit", "more missed runs than are caught up with"),
                         ],
                         max_length=20,
@@ -354,6 +433,36 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("job_id", "-first_at"),
+                "default_permissions": ("view",),
+            },
+        ),
+        migrations.CreateModel(
+            name="Backfill",
+            fields=[
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("since", models.DateTimeField()),
+                ("until", models.DateTimeField()),
+                ("only_missing", models.BooleanField()),
+                ("max_running", models.PositiveSmallIntegerField()),
+                ("count", models.PositiveIntegerField()),
+                ("requested_by", models.CharField(db_default="", default="", max_length=150)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=scheduler_app.models.clock.DatabaseNow()),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="backfills",
+                        to="scheduler_app.job",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-created_at",),
                 "default_permissions": ("view",),
             },
         ),
@@ -650,6 +759,8 @@ class Migration(migrations.Migration):
                 ("dirty", models.BooleanField(db_default=False, default=False)),
                 ("runs", models.PositiveBigIntegerField(db_default=0, default=0)),
                 ("open_gap", models.BigIntegerField(null=True)),
+                ("skip_at", models.DateTimeField(null=True)),
+                ("skip_by", models.CharField(db_default="", default="", max_length=150)),
                 ("problem", models.CharField(db_default="", default="", max_length=500)),
                 (
                     "revision",
@@ -725,6 +836,8 @@ class Migration(migrations.Migration):
                     ),
                     ("guarantee__in", ["at_least_once", "at_most_once"]),
                     ("day_match__in", ["or", "and"]),
+                    ("calendar_mode__in", ["avoid", "follow"]),
+                    ("on_closed__in", ["run", "skip", "shift"]),
                 ),
                 name="job_policies_are_known",
             ),

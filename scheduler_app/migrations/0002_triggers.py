@@ -16,6 +16,10 @@ $$;
 CREATE FUNCTION scheduler_job_number() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
+    SELECT COALESCE(max(name), ''), COALESCE(max(ranges::text), '[]')::jsonb
+    INTO NEW.calendar_name, NEW.calendar_days
+    FROM scheduler_app_calendar
+    WHERE id = NEW.calendar_id;
     IF TG_OP = 'INSERT' THEN
         NEW.version := 1;
         NEW.created_at := scheduler_now();
@@ -78,6 +82,21 @@ BEGIN
 END
 $$;
 
+-- A calendar that changes is an edit of the jobs that use it.
+CREATE FUNCTION scheduler_calendar_copy() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE scheduler_app_job SET calendar_name = NEW.name WHERE calendar_id = NEW.id;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER scheduler_calendar_copy
+AFTER UPDATE OF name, ranges ON scheduler_app_calendar
+FOR EACH ROW
+WHEN (OLD.name IS DISTINCT FROM NEW.name OR OLD.ranges IS DISTINCT FROM NEW.ranges)
+EXECUTE FUNCTION scheduler_calendar_copy();
+
 CREATE TRIGGER scheduler_job_number
 BEFORE INSERT OR UPDATE ON scheduler_app_job
 FOR EACH ROW EXECUTE FUNCTION scheduler_job_number();
@@ -88,6 +107,8 @@ FOR EACH ROW EXECUTE FUNCTION scheduler_job_record();
 """
 
 BACKWARD = """
+DROP TRIGGER scheduler_calendar_copy ON scheduler_app_calendar;
+DROP FUNCTION scheduler_calendar_copy();
 DROP TRIGGER scheduler_job_record ON scheduler_app_job;
 DROP TRIGGER scheduler_job_number ON scheduler_app_job;
 DROP FUNCTION scheduler_job_record();

@@ -3,14 +3,29 @@
 Jobs are what people write; everything else is written by `lifecycle` and by the triggers of the first migration.
 """
 
+from .backfill import Backfill
+from .calendar import Calendar
 from .clock import database_now
 from .execution import Execution, LogChunk, Status, Trigger
 from .gap import Gap, GapReason
-from .job import Job, JobPlan, JobRevision, OnMisfire, OnOverlap, acting_as
+from .job import (
+    CalendarMode,
+    Job,
+    JobPlan,
+    JobRevision,
+    OnClosed,
+    OnMisfire,
+    OnOverlap,
+    acting_as,
+)
 from .node import Node, NodeState
 from .pause import Pause, PauseScope
+from .zone import ZoneData
 
 __all__ = [
+    "Backfill",
+    "Calendar",
+    "CalendarMode",
     "Execution",
     "Gap",
     "GapReason",
@@ -20,12 +35,14 @@ __all__ = [
     "LogChunk",
     "Node",
     "NodeState",
+    "OnClosed",
     "OnMisfire",
     "OnOverlap",
     "Pause",
     "PauseScope",
     "Status",
     "Trigger",
+    "ZoneData",
     "acting_as",
     "database_now",
 ]

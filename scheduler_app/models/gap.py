@@ -16,6 +16,8 @@ class GapReason(models.TextChoices):
     OVERLAP = "overlap", "the one before still ran"
     RETRYING = "retrying", "the one before waits for its next attempt"
     PAUSED = "paused", "paused"
+    CALENDAR = "calendar", "closed by its calendar"
+    SKIPPED = "skipped", "skipped by hand"
     LIMIT = "limit", "more missed runs than are caught up with"
 
 

@@ -21,6 +21,7 @@ from scheduler_app.rules.spec import JobSpec
 from scheduler_app.rules.timetable import Timetable
 from scheduler_app.targets import target_problems
 
+from .calendar import Calendar
 from .clock import DatabaseNow, database_now
 
 LONGEST_S = 366 * 24 * 3600
@@ -43,6 +44,21 @@ class OnOverlap(models.TextChoices):
     QUEUE_ALL = "queue_all", "Queue it"
     CANCEL_RUNNING = "cancel_running", "Cancel the running one"
     ALLOW = "allow", "Run both"
+
+
+class CalendarMode(models.TextChoices):
+    """Which days of its calendar a job is closed on."""
+
+    AVOID = "avoid", "On the listed days"
+    FOLLOW = "follow", "On all other days"
+
+
+class OnClosed(models.TextChoices):
+    """What becomes of fire times on days on which the job is closed."""
+
+    RUN = "run", "Run anyway"
+    SKIP = "skip", "Skip them"
+    SHIFT = "shift", "Run once on the next open day"
 
 
 class DayMatch(models.TextChoices):
@@ -142,6 +158,19 @@ class Job(models.Model):
         validators=[MaxValueValidator(86_400)],
         help_text="Shifts the job's fire times by a fixed amount below this, to spread load.",
     )
+
+    calendar = models.ForeignKey(
+        Calendar, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs"
+    )
+    calendar_mode = models.CharField(
+        "closed", max_length=10, choices=CalendarMode, default=CalendarMode.AVOID
+    )
+    on_closed = models.CharField(
+        "when closed", max_length=10, choices=OnClosed, default=OnClosed.SKIP
+    )
+    calendar_name = models.CharField(max_length=100, default="", db_default="", editable=False)
+    calendar_days = models.JSONField(default=list, db_default=[], editable=False)
+    """Copied from the calendar by a trigger, so that a revision holds the days that it was made with."""
 
     kind = models.CharField(max_length=20, default="task")
     target = models.CharField(
@@ -260,7 +289,9 @@ class Job(models.Model):
                 condition=Q(on_misfire__in=OnMisfire.values)
                 & Q(on_overlap__in=OnOverlap.values)
                 & Q(guarantee__in=Guarantee.values)
-                & Q(day_match__in=DayMatch.values),
+                & Q(day_match__in=DayMatch.values)
+                & Q(calendar_mode__in=CalendarMode.values)
+                & Q(on_closed__in=OnClosed.values),
                 name="job_policies_are_known",
             ),
         ]
@@ -337,7 +368,11 @@ class Job(models.Model):
 
     def spec(self) -> JobSpec:
         """The definition as a value, as the rules take it."""
-        return JobSpec(**{name: getattr(self, name) for name in JobSpec.field_names()})
+        values = {name: getattr(self, name) for name in JobSpec.field_names()}
+        # The copies on the row are as old as its last save.
+        values["calendar_name"] = self.calendar.name if self.calendar else ""
+        values["calendar_days"] = self.calendar.ranges if self.calendar else ()
+        return JobSpec.from_json(values)
 
 
 class JobRevision(models.Model):
@@ -393,6 +428,9 @@ class JobPlan(models.Model):
     """Executions created by the schedule, for `max_runs`."""
     open_gap = models.BigIntegerField(null=True)
     """The gap that the last decided fire time belongs to, if it became no execution."""
+    skip_at = models.DateTimeField(null=True)
+    """A fire time that somebody wants skipped."""
+    skip_by = models.CharField(max_length=150, default="", db_default="")
     problem = models.CharField(max_length=500, default="", db_default="")
     """Why the definition cannot be planned, if it was written past the validation."""
 

@@ -116,6 +116,8 @@ def read_allowances(entries: tuple[str, ...]) -> tuple[Allowance, ...]:
 
 def allowance_problems(entries: Iterable[str]) -> list[str]:
     """Which entries of the setting cannot be read, one sentence each."""
+    if isinstance(entries, str):
+        return [f"{SETTING} must be a list of hosts, got the text {entries!r}."]
     return [
         f"{SETTING}: {entry!r} is not a host. Write a name, an address or a network, each with or without"
         " a port: internal.example, internal.example:8080, 10.0.0.5, 10.0.0.0/8, [fd00::5]:8080."
@@ -167,6 +169,22 @@ def refusal(
     if port not in WEB_PORTS:
         return port_refusal(name, port)
     return None
+
+
+def refusal_before_lookup(
+    name: str, address: Address | None, port: int, allowances: tuple[Allowance, ...]
+) -> str | None:
+    """Why no call to `name` can be allowed, whatever it resolves to; None when one may be."""
+    if address is None and (name == "localhost" or name.endswith(".localhost")):
+        address = ipaddress.IPv4Address("127.0.0.1")
+    if address is not None:
+        return refusal(address, port, name=name, allowances=allowances)
+    may_open = any(
+        allowance.port in (None, port)
+        and (allowance.host == name or not isinstance(allowance.host, str))
+        for allowance in allowances
+    )
+    return None if port in WEB_PORTS or may_open else port_refusal(name, port)
 
 
 def port_refusal(name: str, port: int) -> str:

@@ -252,8 +252,9 @@ def make_plan(text: CronText, *, both_days: bool = False) -> Plan:
     month_values = _values(months, 1, 12)
     day_values = _values([day for day in days if day != "l"], 1, 31)
     weekday_values = _values(weekdays, 0, 6) if text.plain_weekdays or not text.nth else ()
+    day_bits = sum(1 << (day - 1) for day in day_values)
     shapes = tuple(
-        _day_mask(text, both_days, "l" in days, day_values, weekday_values, shape)
+        _day_mask(text, both_days, "l" in days, day_bits, weekday_values, shape)
         for shape in range(28)
     )
     plan = Plan(
@@ -298,9 +299,12 @@ def _values(expanded: list[int | str], low: int, high: int) -> tuple[int, ...]:
 
 
 def _next_values(values: tuple[int, ...], size: int) -> tuple[int, ...]:
-    return tuple(
-        next((value for value in values if value >= start), NONE) for start in range(size + 1)
-    )
+    table, following = [NONE] * (size + 1), NONE
+    for start in range(size - 1, -1, -1):
+        if start in values:
+            following = start
+        table[start] = following
+    return tuple(table)
 
 
 def _steps(months: tuple[int, ...], direction: int) -> tuple[int, ...]:
@@ -314,7 +318,7 @@ def _day_mask(
     text: CronText,
     both_days: bool,
     last_day: bool,
-    days: tuple[int, ...],
+    days: int,
     weekdays: tuple[int, ...],
     shape: int,
 ) -> int:
@@ -324,8 +328,8 @@ def _day_mask(
     by_day = by_weekday = whole
     if text.restricts_day:
         if text.nearest:
-            days = (_nearest_weekday(first, length, text.nearest),)
-        by_day = sum(1 << (day - 1) for day in days if day) & whole
+            days = 1 << _nearest_weekday(first, length, text.nearest) >> 1
+        by_day = days & whole
         if last_day:
             by_day |= 1 << (length - 1)
     if text.restricts_weekday:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from .spec import JobSpec
-from .timetable import TICK, Timetable
+from .timetable import TICK, Timetable, closed_stretches_of
 
 CATCH_UP_LIMIT = 100
 """How many missed fire times `on_misfire = all` runs at most."""
@@ -48,13 +48,17 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
-class PausedFrom:
-    """A stretch in which the job was paused, by itself or by a pause that covers it."""
+class Suspension:
+    """A stretch in which fire times become no execution: the job is paused or closed, or one is to be skipped.
+
+    From `since` up to before `until`; None: without an end.
+    """
 
     since: datetime
     until: datetime | None
-    who: str
-    detail: str
+    who: str = ""
+    detail: str = ""
+    reason: str = "paused"
 
 
 @dataclass(slots=True)
@@ -97,11 +101,24 @@ class Decision:
             self.verdicts.append(verdict)
 
 
-def own_pause(spec: JobSpec) -> list[PausedFrom]:
+def own_pause(spec: JobSpec) -> list[Suspension]:
     """The pause that lies on the job itself, if any."""
     if spec.paused_at is None:
         return []
-    return [PausedFrom(spec.paused_at, spec.paused_until, spec.paused_by, spec.pause_reason)]
+    return [Suspension(spec.paused_at, spec.paused_until, spec.paused_by, spec.pause_reason)]
+
+
+def own_closures(spec: JobSpec) -> list[Suspension]:
+    """The days on which the job's calendar closes it."""
+    if spec.on_closed == "run":
+        return []
+    detail = f"calendar {spec.calendar_name}" + (
+        ", to run on the next open day" if spec.on_closed == "shift" else ""
+    )
+    return [
+        Suspension(stretch.since, stretch.until, detail=detail, reason="calendar")
+        for stretch in closed_stretches_of(spec)
+    ]
 
 
 def decide(
@@ -111,7 +128,7 @@ def decide(
     until: datetime,
     now: datetime,
     live: Live,
-    pauses: Sequence[PausedFrom] = (),
+    pauses: Sequence[Suspension] = (),
     misfire_after_s: float,
 ) -> None:
     """Give the fire times in (decision.decided_until, until] their verdicts.
@@ -127,34 +144,44 @@ def decide(
             if _is_over(decision, spec):
                 break
             if pause is not None:
-                _skip(decision, timetable, start, end, "paused", pause.who, pause.detail)
+                _skip(decision, timetable, start, end, pause.reason, pause.who, pause.detail)
             else:
                 _decide_active(decision, spec, timetable, start, end, now, live, misfire_after_s)
     decision.decided_until = until
 
 
 def next_fire_at(
-    decision: Decision, spec: JobSpec, pauses: Sequence[PausedFrom] = ()
+    decision: Decision, spec: JobSpec, pauses: Sequence[Suspension] = ()
 ) -> datetime | None:
     """When there is something to decide again; None when there never is under this definition.
 
-    A paused job with an end is looked at again for the first fire time after it; without an end, never.
+    Fire times in suspensions are passed over: a job that is paused without an end is not looked at again.
     """
     if not spec.enabled or spec.deleted_at is not None:
         return None
     if spec.max_runs is not None and decision.runs >= spec.max_runs:
         return None
-    after = decision.decided_until
-    for pause in pauses:
-        if pause.until is None:
+    return next_open(Timetable.of(spec), decision.decided_until, pauses)
+
+
+def next_open(
+    timetable: Timetable, after: datetime, suspensions: Sequence[Suspension]
+) -> datetime | None:
+    """The first fire time after `after` that lies in no suspension."""
+    while (moment := timetable.next_after(after)) is not None:
+        covering = [s for s in suspensions if s.since <= moment]
+        if not (covering := [s for s in covering if s.until is None or moment < s.until]):
+            return moment
+        ends = [s.until for s in covering if s.until is not None]
+        if len(ends) < len(covering):
             return None
-        after = max(after, pause.until - TICK)
-    return Timetable.of(spec).next_after(after)
+        after = max(ends) - TICK
+    return None
 
 
 def _pieces(
-    start: datetime, end: datetime, pauses: Iterable[PausedFrom]
-) -> Iterable[tuple[datetime, datetime, PausedFrom | None]]:
+    start: datetime, end: datetime, pauses: Iterable[Suspension]
+) -> Iterable[tuple[datetime, datetime, Suspension | None]]:
     """Cut (start, end] where pauses begin and end; a pause covers from `since` up to before `until`."""
     stretches = sorted(pauses, key=lambda pause: pause.since)
     for pause in stretches:

@@ -1,11 +1,10 @@
-"""Which values are secrets, and how they are hidden when shown and kept when what was shown comes back."""
+"""Which values are secrets, and how they are hidden when shown and put back when what was shown comes back."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
-
-from .problems import Invalid, Problem
 
 MASK = "********"
 
@@ -21,9 +20,17 @@ _STEMS = (
     "accesskey",
     "privatekey",
 )
-# As a whole word of the key, or at its end: "tokens" and "author" are innocent.
+# As a whole word of the key: "tokens" and "author" are innocent.
 _WORDS = frozenset({"pwd", "auth", "cookie", "cookies", "dsn", "token", "bearer", "jwt"})
 _WORD = re.compile("[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+
+# Secrets within a text: each pattern has what stays before the secret, and the secret.
+_PASSWORD_IN_URL = re.compile(r"(://[^\s/?#:@]*+:)([^\s/?#@]++)(?=@)")
+_PARAMETER = re.compile(r"((?:^|[?&;\s])([\w.\[\]-]++)=)([^\s&;#\"']++)")
+_HEADER = re.compile(
+    r"(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token|digest)\s+)?)([^\s\"',}]++)",
+    re.IGNORECASE,
+)
 
 
 def is_secret_key(key: str) -> bool:
@@ -35,49 +42,81 @@ def is_secret_key(key: str) -> bool:
 
 
 def masked(value: Any) -> Any:
-    """A copy of a JSON value with MASK for everything under a secret-like key that says something."""
+    """A copy of a JSON value with MASK for what stands under a secret-like key, and within its texts."""
     if isinstance(value, dict):
-        return {key: MASK if _hides(key, item) else masked(item) for key, item in value.items()}
+        return {
+            key: MASK if is_secret_key(key) and not _says_nothing(item) else masked(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         return [masked(item) for item in value]
-    return value
+    return masked_text(value) if isinstance(value, str) else value
 
 
-def unmasked(given: Any, stored: Any, path: str = "arguments") -> Any:
-    """`given` with each MASK under a secret-like key replaced by what is stored there.
+def masked_text(text: str) -> str:
+    """A text with MASK for passwords in URLs, secret-like `key=value` pairs and Authorization headers."""
+    return _replaced(text, lambda secret: MASK)
 
-    Raises Invalid where nothing is stored: the mask itself is never a value.
-    """
+
+def unmasked(given: Any, stored: Any) -> Any:
+    """`given` with the values put back that are stored at the same places; see `has_mask` for the rest."""
     if isinstance(given, dict):
         known = stored if isinstance(stored, dict) else {}
         return {
-            key: _kept(known, key, f"{path}.{key}")
-            if item == MASK and is_secret_key(key)
-            else unmasked(item, known.get(key), f"{path}.{key}")
+            key: known[key]
+            if item == MASK and key in known and is_secret_key(key)
+            else unmasked(item, known.get(key))
             for key, item in given.items()
         }
     if isinstance(given, list):
-        known_items = stored if isinstance(stored, list) else []
+        places = stored if isinstance(stored, list) else []
         return [
-            unmasked(item, known_items[n] if n < len(known_items) else None, f"{path}.{n}")
-            for n, item in enumerate(given)
+            unmasked(item, places[n] if n < len(places) else None) for n, item in enumerate(given)
         ]
+    if isinstance(given, str) and isinstance(stored, str) and given == masked_text(stored):
+        return stored
     return given
 
 
-def _hides(key: str, value: Any) -> bool:
-    return value not in (None, "", True, False, [], {}) and is_secret_key(key)
+def has_mask(value: Any) -> bool:
+    """Whether MASK stands where a secret should: it must not be stored."""
+    return bool(mask_places(value))
 
 
-def _kept(stored: dict[str, Any], key: str, path: str) -> Any:
-    if key in stored:
-        return stored[key]
-    raise Invalid(
-        [
-            Problem(
-                path,
-                f"{path}: {MASK} stands for a value that is stored already, and none is; give the value.",
-                given=MASK,
-            )
+def mask_places(value: Any, path: str = "") -> list[str]:
+    """Where MASK stands for a secret: `headers.Authorization`; the empty path is the value itself."""
+    if isinstance(value, dict):
+        found: list[str] = []
+        for key, item in value.items():
+            inner = f"{path}.{key}" if path else key
+            found += [inner] if item == MASK and is_secret_key(key) else mask_places(item, inner)
+        return found
+    if isinstance(value, list):
+        return [
+            place
+            for n, item in enumerate(value)
+            for place in mask_places(item, f"{path}.{n}" if path else str(n))
         ]
+    if isinstance(value, str) and MASK in value:
+        secrets: list[str] = []
+
+        def note(secret: str) -> str:
+            secrets.append(secret)
+            return secret
+
+        _replaced(value, note)
+        return [path] if MASK in secrets else []
+    return []
+
+
+def _replaced(text: str, replacement: Callable[[str], str]) -> str:
+    text = _PASSWORD_IN_URL.sub(lambda found: found[1] + replacement(found[2]), text)
+    text = _PARAMETER.sub(
+        lambda found: found[1] + replacement(found[3]) if is_secret_key(found[2]) else found[0],
+        text,
     )
+    return _HEADER.sub(lambda found: found[1] + replacement(found[2]), text)
+
+
+def _says_nothing(value: Any) -> bool:
+    return value in (None, "", True, False, [], {})

@@ -21,15 +21,8 @@ from functools import lru_cache
 from .cron import CronInZone
 from .cron_plan import Plan, make_plan
 from .cron_text import LONGEST_TEXT, InvalidSchedule, read_cron, refuse, shown
-from .describe import (
-    clock_note,
-    cron_warnings,
-    describe_interval,
-    describe_moment,
-    describe_plan,
-    interval_warnings,
-    moment_warnings,
-)
+from .cron_warnings import clock_note, cron_warnings, interval_warnings, moment_warnings
+from .describe import describe_interval, describe_moment, describe_plan
 from .problems import Invalid, Problem
 from .zones import END_OF_TIME, FIRST_MOMENT, load_zone, utc, zone_fingerprint, zone_problem
 
@@ -37,6 +30,7 @@ __all__ = ["InvalidSchedule", "Schedule", "parse_schedule", "zone_fingerprint"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BLANKS = " \t\r\n"
+_HASHES = re.compile(r"(?<![a-z])h(?![a-z])", re.IGNORECASE)
 DAY_MATCHES = ("or", "and")
 
 
@@ -48,7 +42,9 @@ class Schedule(ABC):
     """As it was given, without blanks around it."""
     timezone: str
     key: str = ""
+    """What `H` derives its values from; empty when the text has no `H`."""
     anchor: datetime | None = None
+    """For `@every` only."""
     day_match: str = "or"
 
     def next_after(self, moment: datetime) -> datetime | None:
@@ -218,9 +214,9 @@ def parse_schedule(
 ) -> Schedule:
     """Understand a schedule, or raise InvalidSchedule with every problem found.
 
-    `key` is what `H` derives its values from (the job's name), `anchor` a moment at which `@every`
-    fires (1970-01-01T00:00:00Z when None), `day_match` whether the day of month "or" the weekday
-    decides when both are given, or both must match ("and").
+    `key` is what `H` derives its values from (the job's name). `anchor` is a moment at which `@every`
+    fires, taken to the second (1970-01-01T00:00:00Z when None). `day_match` says whether the day of
+    month "or" the weekday is enough when both are given, or both must match ("and").
     """
     if not isinstance(text, str):
         raise refuse("the schedule must be a text", given=repr(text))
@@ -231,7 +227,10 @@ def parse_schedule(
             given=text,
             allowed=f"{LONGEST_TEXT} characters",
         )
-    return _parse(text, str(timezone), str(key), anchor, str(day_match))
+    # What the text does not use is left out, so that jobs with the same text share one schedule.
+    key = str(key) if text[:1] != "@" and _HASHES.search(text) else ""
+    anchor = anchor if text[:6].lower() == "@every" else None
+    return _parse(text, str(timezone), key, anchor, str(day_match))
 
 
 @lru_cache(maxsize=16384)

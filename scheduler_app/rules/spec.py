@@ -24,6 +24,10 @@ class JobSpec:
     end_at: datetime | None = None
     max_runs: int | None = None
     jitter_s: int = 0
+    calendar_name: str = ""
+    calendar_mode: str = "avoid"
+    calendar_days: tuple[tuple[str, str], ...] = ()
+    on_closed: str = "skip"
     kind: str = "task"
     target: str = ""
     arguments: Any = field(default_factory=dict)
@@ -65,6 +69,7 @@ class JobSpec:
             if isinstance(values.get(name), str):
                 values[name] = datetime.fromisoformat(values[name])
         values["tags"] = tuple(values.get("tags") or ())
+        values["calendar_days"] = tuple(map(tuple, values.get("calendar_days") or ()))
         return cls(**values)
 
     @property

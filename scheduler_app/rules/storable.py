@@ -48,6 +48,8 @@ HANDLED = "During handling of the above exception, another exception occurred:"
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_PLAIN = {str, int, float, bool, type(None)}
+_CONTAINERS = {bytes, bytearray, list, tuple, dict, set, frozenset}
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # Control characters, and those that turn the direction of what follows them.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -324,11 +326,13 @@ class _RunsOn(BaseException):
 
 def _message(error: BaseException) -> str:
     try:
-        if not isinstance(type(error).__str__, FunctionType) and all(
-            type(arg) in (str, int, float, bool, type(None)) for arg in error.args
-        ):
-            return str(error)
-        return _stepping(str, error)
+        types = {type(arg) for arg in error.args}
+        if isinstance(type(error).__str__, FunctionType) or not types <= _PLAIN | _CONTAINERS:
+            return _stepping(str, error)
+        if types & _CONTAINERS:
+            # Bounded, which str() would not be.
+            return shown(error.args[0] if len(error.args) == 1 else error.args)
+        return str(error)
     except BaseException as trouble:  # noqa: BLE001 - includes what `__str__` raises
         return f"(its text cannot be shown: {_trouble(trouble)})"
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from functools import lru_cache
+from heapq import merge
+from zoneinfo import ZoneInfo
 
+from .calendars import Stretch, closed_stretches, moved_to
 from .schedules import Schedule, parse_schedule
 from .spec import JobSpec
 from .zones import END_OF_TIME, FIRST_MOMENT, utc
@@ -36,6 +40,8 @@ class Timetable:
     shift: timedelta
     start_at: datetime | None
     end_at: datetime | None
+    moved: tuple[datetime, ...] = ()
+    """Runs that a calendar moved to the next open day, where the schedule has none by itself; ascending."""
 
     @classmethod
     def of(cls, spec: JobSpec) -> Timetable:
@@ -49,10 +55,21 @@ class Timetable:
             spec.jitter_s,
             spec.start_at,
             spec.end_at,
+            closed_stretches_of(spec) if spec.on_closed == "shift" else (),
         )
 
     def next_after(self, moment: datetime) -> datetime | None:
         """The first fire time strictly later."""
+        found = self._next_of_schedule(moment)
+        if self.moved:
+            start, end = self._within(moment, KNOWN_UNTIL)
+            place = bisect_right(self.moved, start)
+            if place < len(self.moved) and self.moved[place] <= end:
+                extra = self.moved[place]
+                return extra if found is None else min(found, extra)
+        return found
+
+    def _next_of_schedule(self, moment: datetime) -> datetime | None:
         start, end = self._within(moment, KNOWN_UNTIL)
         found = self.schedule.next_after(start - self.shift) if start < end else None
         if found is None or found + self.shift > end:
@@ -61,6 +78,16 @@ class Timetable:
 
     def previous_before(self, moment: datetime) -> datetime | None:
         """The last fire time strictly earlier."""
+        found = self._previous_of_schedule(moment)
+        if self.moved:
+            start, end = self._within(KNOWN_FROM, moment - TICK)
+            place = bisect_right(self.moved, end)
+            if place and self.moved[place - 1] > start:
+                extra = self.moved[place - 1]
+                return extra if found is None else max(found, extra)
+        return found
+
+    def _previous_of_schedule(self, moment: datetime) -> datetime | None:
         start, end = self._within(KNOWN_FROM, moment - TICK)
         found = self.schedule.previous_before(end + TICK - self.shift) if start < end else None
         if found is None or found + self.shift <= start:
@@ -70,14 +97,21 @@ class Timetable:
     def count(self, start: datetime, end: datetime) -> int:
         """How many fire times lie in (start, end]; the cost does not grow with the number."""
         start, end = self._within(start, end)
-        return self.schedule.count(start - self.shift, end - self.shift) if start < end else 0
+        if start >= end:
+            return 0
+        moved = bisect_right(self.moved, end) - bisect_right(self.moved, start)
+        return self.schedule.count(start - self.shift, end - self.shift) + moved
 
     def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """The fire times in (start, end], oldest first, lazily."""
         start, end = self._within(start, end)
-        if start < end:
-            for moment in self.schedule.between(start - self.shift, end - self.shift):
-                yield moment + self.shift
+        if start >= end:
+            return
+        planned = (
+            m + self.shift for m in self.schedule.between(start - self.shift, end - self.shift)
+        )
+        moved = self.moved[bisect_right(self.moved, start) : bisect_right(self.moved, end)]
+        yield from merge(planned, moved) if moved else planned
 
     def _within(self, start: datetime, end: datetime) -> tuple[datetime, datetime]:
         """The part of (start, end] that lies in the window and in the years that schedules know."""
@@ -99,6 +133,36 @@ def _timetable(
     jitter_s: int,
     start_at: datetime | None,
     end_at: datetime | None,
+    closed: tuple[Stretch, ...],
 ) -> Timetable:
     parsed = parse_schedule(schedule, timezone, key=name, anchor=anchor_at, day_match=day_match)
-    return Timetable(parsed, jitter_of(name, jitter_s), start_at, end_at)
+    planned = Timetable(parsed, jitter_of(name, jitter_s), start_at, end_at)
+    return replace(planned, moved=_moved(planned, closed, timezone)) if closed else planned
+
+
+def closed_stretches_of(spec: JobSpec) -> tuple[Stretch, ...]:
+    """The days on which the job's calendar closes it, whatever becomes of its fire times then."""
+    if not spec.calendar_name:
+        return ()
+    return _closed(spec.calendar_days, spec.calendar_mode, spec.timezone)
+
+
+@lru_cache(maxsize=1000)
+def _closed(days: tuple[tuple[str, str], ...], mode: str, timezone: str) -> tuple[Stretch, ...]:
+    ranges = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in days]
+    return tuple(closed_stretches(ranges, follow=mode == "follow", zone=ZoneInfo(timezone)))
+
+
+def _moved(planned: Timetable, closed: tuple[Stretch, ...], timezone: str) -> tuple[datetime, ...]:
+    """One run for each closed stretch that took some away, unless the schedule has it there by itself."""
+    moved = []
+    for stretch in closed:
+        if stretch.until is None:
+            continue
+        last = planned.previous_before(stretch.until)
+        if last is None or last < stretch.since:
+            continue
+        moment = moved_to(last, stretch, ZoneInfo(timezone))
+        if moment is not None and planned.next_after(moment - TICK) != moment:
+            moved.append(moment)
+    return tuple(moved)

@@ -6,6 +6,7 @@ A new kind is one module with one subclass of `Target`, listed in `targets/__ini
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -15,6 +16,8 @@ from typing import Any, ClassVar
 
 from scheduler_app.rules.problems import Invalid, Problem
 
+logger = logging.getLogger(__name__)
+
 JSON = Any
 """A value that `json.dumps` writes and PostgreSQL's jsonb keeps."""
 
@@ -22,9 +25,14 @@ JSON = Any
 class UnknownTarget(LookupError):
     """This node does not know the target, perhaps because another release does: worth handing back."""
 
+    is_sentence = True
+    """The message says everything; `rules.storable.error_line` leaves the class out."""
+
 
 class InvalidTarget(Invalid):
     """The target or its arguments cannot work, now or later: not worth a retry."""
+
+    is_sentence = True
 
 
 class TargetFailed(Exception):
@@ -33,6 +41,8 @@ class TargetFailed(Exception):
     `result` is kept beside the error (an HTTP exchange, say), `reason` is a short machine word,
     `permanent` says that another attempt could not help.
     """
+
+    is_sentence = True
 
     def __init__(
         self, message: str, *, reason: str = "", result: JSON = None, permanent: bool = False
@@ -45,6 +55,8 @@ class TargetFailed(Exception):
 
 class Stopped(Exception):
     """The target gave up early because `should_stop()` became true."""
+
+    is_sentence = True
 
 
 class CurrentExecution:
@@ -103,7 +115,11 @@ class CurrentExecution:
             self._stop.set()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:
+                # The others must still be told.
+                logger.exception("A callback of on_stop failed. execution=%s", self.id)
 
 
 _current: contextvars.ContextVar[CurrentExecution | None] = contextvars.ContextVar(

@@ -69,6 +69,18 @@ def glyph(key: str) -> SafeString:
     return glyph_html(key)
 
 
+@register.simple_tag
+def page_links(cl: Any) -> dict[str, Any]:
+    """Where a list goes on, and where it came from."""
+    number, last = cl.page_num, cl.paginator.num_pages
+    return {
+        "number": number,
+        "last": last,
+        "newer": cl.get_query_string({"p": number - 1}) if number > 1 else "",
+        "older": cl.get_query_string({"p": number + 1}) if number < last else "",
+    }
+
+
 @register.inclusion_tag("admin/scheduler_app/banner.html", takes_context=True)
 def scheduler_banner(context: RequestContext) -> dict[str, Any]:
     """A warning while no node fires jobs, for those who may see nodes."""

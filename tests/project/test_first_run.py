@@ -111,7 +111,16 @@ class TestSampleJobs:
 
     def test_call_the_port_that_the_project_answers_on(self, settings: Settings) -> None:
         settings.PORT = 8123
+        settings.SCHEDULER = {"http_allowed_hosts": ("127.0.0.1:8123",)}
 
         call_command("createsamplejobs", verbosity=0)
 
         assert Job.objects.get(kind="http").target == "http://127.0.0.1:8123/livez"
+
+    def test_include_no_call_that_the_settings_forbid(self, settings: Settings) -> None:
+        settings.SCHEDULER = {"http_allowed_hosts": ()}
+
+        call_command("createsamplejobs", verbosity=0)
+
+        assert not Job.objects.filter(kind="http").exists()
+        assert Job.objects.count() == len(sample_jobs("")) - 1

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_app.rules import firing
-from scheduler_app.rules.firing import Decision, Fire, Live, PausedFrom, Skip, decide, next_fire_at
+from scheduler_app.rules.firing import Decision, Fire, Live, Suspension, Skip, decide, next_fire_at
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.schedules import CronSchedule
 from scheduler_app.rules.spec import JobSpec
@@ -34,7 +34,7 @@ def decided(
     since: float = 0,
     until: float | None = None,
     live: Live | None = None,
-    pauses: Sequence[PausedFrom] = (),
+    pauses: Sequence[Suspension] = (),
     runs: int = 0,
 ) -> Decision:
     """What is decided at `now`, all in seconds after noon, about the time since `since`."""
@@ -65,8 +65,8 @@ def told(decision: Decision) -> list[str]:
     return words
 
 
-def pause(since: float, until: float | None = None, who: str = "ann", why: str = "") -> PausedFrom:
-    return PausedFrom(after_noon(since), None if until is None else after_noon(until), who, why)
+def pause(since: float, until: float | None = None, who: str = "ann", why: str = "") -> Suspension:
+    return Suspension(after_noon(since), None if until is None else after_noon(until), who, why)
 
 
 # --- On time ----------------------------------------------------------------------------------
@@ -467,7 +467,7 @@ def test_a_skipped_fire_time_is_no_run():
         (EVERY_10_S, [pause(-5, 25)], 30),
         (EVERY_10_S, [pause(-5, 30)], 30),
         (EVERY_10_S, [pause(-5, 30.000001)], 40),
-        (EVERY_10_S, [PausedFrom(NOON, at("9999-12-31 23:59:59"), "ann", "")], None),
+        (EVERY_10_S, [Suspension(NOON, at("9999-12-31 23:59:59"), "ann", "")], None),
     ],
 )
 def test_the_next_fire_time_to_look_at(spec, pauses, expected):
@@ -546,7 +546,7 @@ class SlowModel:
         self.spec, self.now, self.live, self.runs = spec, now, live, runs
         self.verdicts: list[tuple[datetime, str]] = []
 
-    def decide(self, fire_times: list[datetime], pauses: Sequence[PausedFrom]) -> None:
+    def decide(self, fire_times: list[datetime], pauses: Sequence[Suspension]) -> None:
         for stretch in self.stretches(fire_times, pauses):
             covering = self.covering(stretch[0], pauses)
             if covering is not None:
@@ -563,7 +563,7 @@ class SlowModel:
         return self.spec.max_runs is not None and self.runs >= self.spec.max_runs
 
     @staticmethod
-    def covering(moment: datetime, pauses: Sequence[PausedFrom]) -> PausedFrom | None:
+    def covering(moment: datetime, pauses: Sequence[Suspension]) -> Suspension | None:
         covering = [
             pause
             for pause in pauses
@@ -572,7 +572,7 @@ class SlowModel:
         return min(covering, key=lambda pause: pause.since, default=None)
 
     def stretches(
-        self, fire_times: list[datetime], pauses: Sequence[PausedFrom]
+        self, fire_times: list[datetime], pauses: Sequence[Suspension]
     ) -> Iterator[list[datetime]]:
         """Neighbouring fire times that are alike: not paused, with no pause between them, or paused."""
         stretch: list[datetime] = []
@@ -669,7 +669,7 @@ specs = st.builds(
 )
 pause_lists = st.lists(
     st.builds(
-        lambda since, length, who: PausedFrom(
+        lambda since, length, who: Suspension(
             after_noon(since), None if length is None else after_noon(since + length), who, ""
         ),
         offsets,

@@ -176,17 +176,22 @@ class Command(BaseCommand):
         raise CommandError(f"The web process did not answer within {WEB_TIMEOUT:.0f} s.")
 
     def summary(self) -> str:
+        """Where to look; the last thing that a person reads before the processes' own lines."""
         site = f"http://localhost:{settings.PORT}"
         try:
-            login = f"user {USERNAME}, password {operator_password()}  (again: make password)"
+            password = operator_password()
         except NoPassword:
             login = "with an account of yours  (forgotten: manage.py changepassword NAME)"
+            user = "NAME"
+        else:
+            login = f"user {USERNAME}, password {password}  (again: make password)"
+            user = f"{USERNAME}:{password}"
         connections.close_all()
         return (
             "\n"
             f"  Admin   {site}/admin/\n"
             f"  Log in  {login}\n"
-            f"  API     curl {site}/api/v1/health\n"
+            f"  API     curl -u {user} {site}/api/v1/executions/latest\n"
             "  Stop    Ctrl-C\n"
         )
 

@@ -1,0 +1,181 @@
+"""What the pages of all models share: rights, the way back, the log of what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.functional import cached_property
+
+from .overview import pulse_of
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+    _Paginator = Paginator[Any]
+else:
+    _ModelAdmin = admin.ModelAdmin
+    _Paginator = Paginator
+
+
+class CappedPaginator(_Paginator):
+    """Counts up to a cap and offers no page after it, so that no list has to read a whole table."""
+
+    CAP = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, CAP + 1 when there are more."""
+        # Sliced, so the order stays: an index that gives it is read no further than the cap.
+        found: int = self.object_list.values("pk")[: self.CAP + 1].count()  # type: ignore[union-attr]
+        return found
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there are more rows than were counted."""
+        return self.count > self.CAP
+
+    @cached_property
+    def num_pages(self) -> int:
+        """Pages up to the cap."""
+        return max(1, -(-min(self.count, self.CAP) // self.per_page))
+
+    @property
+    def count_text(self) -> str:
+        """The count as people read it: `1,234` or `10,000+`."""
+        return f"{self.CAP:,}+" if self.is_capped else f"{self.count:,}"
+
+
+class SchedulerAdmin(_ModelAdmin):
+    """Lists with own rows, paged and counted cheaply; changes only through verbs."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+    list_max_show_all = 0
+    change_list_template = None
+
+    def rows(self, request: HttpRequest, objects: Sequence[Any]) -> Sequence[Any]:
+        """What the list's template shows of each object."""
+        return objects
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The stock list, with rows and the database's time for the own template."""
+        response = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and "cl" in (response.context_data or {}):
+            context: dict[str, Any] = response.context_data  # type: ignore[assignment]
+            cl = context["cl"]
+            context["now"] = pulse_of(request).now
+            context["rows"] = self.rows(request, list(cl.result_list))
+            context["headers"] = self._headers(cl)
+            context["title"] = str(self.opts.verbose_name_plural).capitalize()
+            context["may"] = self.rights(request)
+        return response
+
+    def rights(self, request: HttpRequest) -> dict[str, bool]:
+        """What the user may do, for templates that hide what is refused."""
+        return {
+            "run": self.has_run_permission(request),
+            "pause": self.has_pause_permission(request),
+            "add": self.has_add_permission(request),
+            "change": self.has_change_permission(request),
+            "delete": self.has_delete_permission(request),
+        }
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Run jobs, cancel and retry executions."""
+        return request.user.has_perm("scheduler_app.run_job")
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Pause and resume jobs."""
+        return request.user.has_perm("scheduler_app.pause_job")
+
+    def require(self, allowed: bool) -> None:
+        """Refuse the request unless it is allowed."""
+        if not allowed:
+            raise PermissionDenied
+
+    def page(
+        self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200
+    ) -> TemplateResponse:
+        """A page of our own within the admin."""
+        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        return TemplateResponse(
+            request,
+            f"admin/scheduler_app/{template}",
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "now": pulse_of(request).now,
+                "may": self.rights(request),
+                "preserved_filters": self.get_preserved_filters(request),
+                **context,
+            },
+            status=status,
+        )
+
+    def list_url(self, request: HttpRequest) -> str:
+        """The list, with the filters that the request carries along."""
+        url = reverse(
+            f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist",
+            current_app=self.admin_site.name,
+        )
+        found: str = add_preserved_filters(
+            {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}, url
+        )
+        return found
+
+    def back(self, request: HttpRequest, page_url: str) -> HttpResponseRedirect:
+        """To the list when the request came from there, and to `page_url` otherwise."""
+        origin = request.POST.get("from") or request.GET.get("from")
+        return HttpResponseRedirect(self.list_url(request) if origin == "list" else page_url)
+
+    def log(self, request: HttpRequest, objects: Iterable[Model], message: str) -> None:
+        """One entry in the admin's log for each object."""
+        found = list(objects)
+        if found:
+            LogEntry.objects.log_actions(
+                user_id=request.user.pk,
+                queryset=found,
+                action_flag=CHANGE,
+                change_message=message,
+            )
+
+    def say(self, request: HttpRequest, text: str, *, problem: bool = False) -> None:
+        """A message on the next page."""
+        self.message_user(request, text, messages.WARNING if problem else messages.SUCCESS)
+
+    def _headers(self, cl: Any) -> dict[str, dict[str, Any]]:
+        """The columns that the list can be sorted by, with the link that does it."""
+        current = cl.get_ordering_field_columns()
+        found = {}
+        for index, name in enumerate(cl.list_display):
+            if name in (cl.sortable_by or ()):
+                direction = current.get(index, "")
+                turned = f"-{index}" if direction == "asc" else str(index)
+                found[name] = {"url": cl.get_query_string({"o": turned}), "direction": direction}
+        return found
+
+
+class ReadOnlyAdmin(SchedulerAdmin):
+    """For rows that only the scheduler writes."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

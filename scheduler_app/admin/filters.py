@@ -1,0 +1,60 @@
+"""Filters of lists: menus and tabs that are links, and so need no script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from scheduler_app.models import Job
+
+from .display import printable
+
+JOBS_IN_MENU = 40
+
+
+class MenuFilter(admin.SimpleListFilter):
+    """A filter as a menu; `tabs` of them are always open."""
+
+    template = "admin/scheduler_app/filter_menu.html"
+    all_label = "All"
+
+    def choices(self, changelist: Any) -> Any:
+        """The choices, the first for none."""
+        for index, choice in enumerate(super().choices(changelist)):
+            yield {**choice, "display": self.all_label, "is_all": True} if index == 0 else choice
+
+
+class JobFilter(MenuFilter):
+    """By job; the menu holds a few, any other comes by a link or the search."""
+
+    title = "Job"
+    parameter_name = "job"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chosen = whole_number(self.value())
+        jobs = list(
+            Job.including_deleted.filter(pk=chosen).values_list("pk", "name")
+            if chosen is not None
+            else Job.objects.order_by("name").values_list("pk", "name")[: JOBS_IN_MENU + 1]
+        )
+        return [(str(pk), printable(name)) for pk, name in jobs[:JOBS_IN_MENU]]
+
+    def has_output(self) -> bool:
+        """Always, so that an unknown job gives an empty list and no error."""
+        return True
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        job_id = whole_number(self.value())
+        return queryset.none() if job_id is None else queryset.filter(job_id=job_id)
+
+
+def whole_number(text: str | None) -> int | None:
+    """The number, or None for what cannot be an id."""
+    if text and text.isascii() and text.isdigit() and len(text) < 19:
+        return int(text)
+    return None

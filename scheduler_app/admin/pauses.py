@@ -1,0 +1,154 @@
+"""The pauses of queues, tags and everything: what is held, by whom, until when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_POST
+
+from scheduler_app import lifecycle
+from scheduler_app.lifecycle import CannotDo
+from scheduler_app.models import Pause
+
+from .base import SchedulerAdmin
+from .filters import MenuFilter
+from .forms import ScopePauseForm
+from .jobs import known_queues, known_tags
+from .state import standing_pauses
+
+
+class StandingFilter(MenuFilter):
+    """Those that hold now, unless told otherwise."""
+
+    title = "State"
+    parameter_name = "state"
+    template = "admin/scheduler_app/filter_tabs.html"
+    all_label = "Standing"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("ended", "Ended"), ("all", "All")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Pause]) -> QuerySet[Pause]:
+        if self.value() == "all":
+            return queryset
+        standing = standing_pauses().values("pk")
+        if self.value() == "ended":
+            return queryset.exclude(pk__in=standing)
+        return queryset.filter(pk__in=standing)
+
+
+@admin.register(Pause)
+class PauseAdmin(SchedulerAdmin):
+    """Pauses begin and end by verbs; nobody edits or deletes one."""
+
+    list_display = ("id",)
+    list_display_links = None
+    sortable_by = ()
+    ordering = ("-paused_at", "-id")
+    list_filter = (StandingFilter,)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody edits a pause; `change_pause` lets people end it."""
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who may begin or end pauses sees them."""
+        return any(
+            request.user.has_perm(f"scheduler_app.{verb}_pause")
+            for verb in ("view", "add", "change")
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_resume_permission(self, request: HttpRequest) -> bool:
+        """End a pause."""
+        return request.user.has_perm("scheduler_app.change_pause")
+
+    def rights(self, request: HttpRequest) -> dict[str, bool]:
+        """And whether the user may end pauses."""
+        return {**super().rights(request), "resume": self.has_resume_permission(request)}
+
+    def get_urls(self) -> list[URLPattern]:
+        """The stock addresses and that of resuming."""
+        return [
+            path(
+                "<int:pause_id>/resume/",
+                self.admin_site.admin_view(require_POST(self.resume_view)),
+                name="scheduler_app_pause_resume",
+            ),
+            *super().get_urls(),
+        ]
+
+    def add_view(
+        self,
+        request: HttpRequest,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Ask what to pause, why and until when."""
+        self.require(self.has_add_permission(request))
+        form = ScopePauseForm(
+            request.POST or None,
+            timezone="UTC",
+            suggestions=self._suggestions,
+            initial={name: request.GET[name] for name in ("scope", "value") if name in request.GET},
+        )
+        if request.method == "POST" and form.is_valid():
+            values = form.cleaned_data
+            try:
+                pause = lifecycle.pause_scope(
+                    values["scope"],
+                    values["value"],
+                    by=request.user.get_username(),
+                    reason=values["reason"],
+                    until=values["until"],
+                )
+            except CannotDo as error:
+                form.add_error(None, str(error))
+            else:
+                reason = f"Paused: {pause.reason}" if pause.reason else "Paused."
+                LogEntry.objects.log_actions(
+                    user_id=request.user.pk,
+                    queryset=[pause],
+                    action_flag=ADDITION,
+                    change_message=reason,
+                )
+                self.say(request, f"Paused {pause}.")
+                return HttpResponseRedirect(self.list_url(request))
+        return self.page(
+            request,
+            "verb.html",
+            {
+                "title": "Pause a queue, a tag or everything",
+                "text": "While it stands, the fire times of the jobs it covers become no executions, and what "
+                "waits does not begin. What runs goes on.",
+                "form": form,
+                "submit": "Pause",
+                "cancel_url": self.list_url(request),
+            },
+        )
+
+    def resume_view(self, request: HttpRequest, pause_id: int) -> HttpResponse:
+        """End it; the jobs fire again from now on."""
+        self.require(self.has_resume_permission(request))
+        pause = Pause.objects.filter(pk=pause_id).first()
+        if pause is None:
+            raise Http404("There is no such pause; it may have been pruned.")
+        if lifecycle.resume_scope(pause_id, by=request.user.get_username()):
+            self.log(request, [pause], "Resumed.")
+            self.say(request, f"Resumed {pause}.")
+        else:
+            self.say(request, f"The pause of {pause} was over.", problem=True)
+        return HttpResponseRedirect(self.list_url(request))
+
+    def _suggestions(self) -> list[tuple[str, str]]:
+        return [
+            *((queue, "queue") for queue in known_queues()),
+            *((tag, "tag") for tag in known_tags()),
+        ]

@@ -1,0 +1,388 @@
+"""Jobs as programs see and write them, and what the verbs take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import models
+from django.db.models import OuterRef, Subquery
+from django.utils.functional import cached_property
+from rest_framework import serializers
+
+from scheduler_app.models import Execution, Job, database_now
+from scheduler_app.models.job import Provenance
+from scheduler_app.rules.masking import MASK, mask_places, masked, masked_text, unmasked
+from scheduler_app.rules.problems import Invalid, Problem
+from scheduler_app.rules.schedules import parse_schedule
+from scheduler_app.rules.timetable import Timetable
+
+from . import permissions
+from .errors import Stale, shown
+from .fields import (
+    FlagField,
+    JsonField,
+    MomentField,
+    NumberField,
+    Strict,
+    TagsField,
+    TextField,
+    WholeField,
+    WordField,
+)
+from .links import Links
+
+WRITABLE = (
+    "name",
+    "description",
+    "tags",
+    "schedule",
+    "timezone",
+    "anchor_at",
+    "day_match",
+    "start_at",
+    "end_at",
+    "max_runs",
+    "jitter_s",
+    "kind",
+    "target",
+    "arguments",
+    "queue",
+    "priority",
+    "on_misfire",
+    "misfire_grace_s",
+    "on_overlap",
+    "max_running",
+    "max_attempts",
+    "retry_backoff_s",
+    "retry_factor",
+    "retry_cap_s",
+    "retry_jitter",
+    "timeout_s",
+    "guarantee",
+    "enabled",
+)
+
+
+class JobSerializer(Strict, serializers.ModelSerializer[Job]):
+    """A job: its definition, which can be written, and what became of it, which cannot."""
+
+    noun = "a job"
+
+    serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
+        models.CharField: TextField,
+        models.TextField: TextField,
+        models.SmallIntegerField: WholeField,
+        models.PositiveIntegerField: WholeField,
+        models.PositiveSmallIntegerField: WholeField,
+        models.FloatField: NumberField,
+        models.BooleanField: FlagField,
+        models.DateTimeField: MomentField,
+        models.JSONField: JsonField,
+    }
+    serializer_choice_field = WordField
+
+    url = serializers.SerializerMethodField()
+    executions_url = serializers.SerializerMethodField()
+    tags = TagsField(
+        child=TextField(max_length=50),
+        max_length=20,
+        required=False,
+        style={"base_template": "input.html"},
+        help_text="In a form: with commas between them.",
+    )
+    version = WholeField(
+        min_value=1,
+        required=False,
+        help_text="In an edit: the version that you have read. Another one by now refuses the edit.",
+    )
+    schedule_description = serializers.SerializerMethodField()
+    next_fire_at = serializers.SerializerMethodField()
+    plan_problem = serializers.SerializerMethodField()
+    paused = serializers.SerializerMethodField()
+    owner = serializers.SerializerMethodField()
+    last_execution = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Job
+        fields = [
+            "id",
+            "url",
+            *WRITABLE,
+            "version",
+            "schedule_description",
+            "next_fire_at",
+            "plan_problem",
+            "paused",
+            "paused_at",
+            "paused_by",
+            "paused_until",
+            "pause_reason",
+            "provenance",
+            "owner",
+            "created_at",
+            "updated_at",
+            "last_execution",
+            "executions_url",
+        ]
+        read_only_fields = [
+            "paused_at",
+            "paused_by",
+            "paused_until",
+            "pause_reason",
+            "provenance",
+            "created_at",
+            "updated_at",
+        ]
+        # `full_clean` asks for the unique name, in the same words as the admin.
+        extra_kwargs: dict[str, Any] = {"name": {"validators": []}}
+        validators: list[Any] = []
+
+    # --- Showing ---
+
+    @cached_property
+    def _now(self) -> datetime:
+        return database_now()
+
+    @property
+    def _links(self) -> Links:
+        found: Links = self.context["links"]
+        return found
+
+    def to_representation(self, instance: Job) -> dict[str, Any]:
+        shown_job = super().to_representation(instance)
+        shown_job["arguments"] = masked(shown_job["arguments"])
+        shown_job["target"] = masked_text(shown_job["target"])
+        return shown_job
+
+    def get_url(self, job: Job) -> str:
+        return self._links.job(job.pk)
+
+    def get_executions_url(self, job: Job) -> str:
+        return self._links.executions_of(job.pk)
+
+    def get_schedule_description(self, job: Job) -> str:
+        try:
+            schedule = parse_schedule(
+                job.schedule, job.timezone, job.name, job.anchor_at, job.day_match
+            )
+            return schedule.describe()
+        except Invalid:
+            return ""
+
+    def get_next_fire_at(self, job: Job) -> str | None:
+        moment = self._next_fire_at(job)
+        return None if moment is None else str(MomentField().to_representation(moment))
+
+    def _next_fire_at(self, job: Job) -> datetime | None:
+        plan = getattr(job, "plan", None)
+        if plan is None or not plan.dirty:
+            return plan.next_fire_at if plan else None
+        # Edited a moment ago: what the next turn of a node will make of it.
+        if not job.enabled or job.paused_at or (job.max_runs or plan.runs + 1) <= plan.runs:
+            return None
+        try:
+            return Timetable.of(job.spec()).next_after(self._now)
+        except Invalid:
+            return None
+
+    def get_plan_problem(self, job: Job) -> str:
+        plan = getattr(job, "plan", None)
+        return plan.problem if plan else ""
+
+    def get_paused(self, job: Job) -> bool:
+        return job.paused_at is not None
+
+    def get_owner(self, job: Job) -> str | None:
+        return job.owner.get_username() if job.owner else None
+
+    def get_last_execution(self, job: Job) -> dict[str, Any] | None:
+        if not self.context["request"].user.has_perm(permissions.VIEW_EXECUTION):
+            return None
+        if not hasattr(job, "last_execution"):
+            attach_last_executions([job])
+        execution: Execution | None = job.last_execution  # type: ignore[attr-defined]
+        if execution is None:
+            return None
+        context = self.context
+        return dict(LastExecutionSerializer(execution, context=context).data)
+
+    # --- Writing ---
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        read = attrs.pop("version", None)
+        if self.instance is not None and read not in (None, self.instance.version):
+            raise Stale(self.instance, status=409)
+        candidate = self._candidate(attrs)
+        try:
+            candidate.full_clean()
+        except ValidationError as error:
+            self.refuse(_explained(candidate, error))
+        except Invalid as error:
+            self.refuse(error.problems)
+        self.candidate = candidate
+        return attrs
+
+    def _candidate(self, attrs: dict[str, Any]) -> Job:
+        """The job as it would be; a replacement starts from the defaults, not from what is stored."""
+        stored = self.instance
+        job = Job(provenance=Provenance.API) if stored is None else stored
+        self._put_back_secrets(attrs, job)
+        if not self.partial:
+            attrs = _defaults() | attrs
+        for name, value in attrs.items():
+            setattr(job, name, value)
+        return job
+
+    def _put_back_secrets(self, attrs: dict[str, Any], job: Job) -> None:
+        """Where the mask comes back that was shown, what is stored stays; but it is not sent elsewhere."""
+        given: dict[str, Any] = {
+            name: attrs[name] for name in ("target", "arguments") if name in attrs
+        }
+        if "target" in given:
+            given["target"] = unmasked(given["target"], job.target)
+        stays = is_same_place(job.target, given.get("target", job.target))
+        if stays and "arguments" in given:
+            given["arguments"] = unmasked(given["arguments"], job.arguments)
+        if not stays and self.partial:
+            # Left out, the secrets of the old place are not for the new one either.
+            given.setdefault("arguments", masked(job.arguments))
+        if places := mask_places(given):
+            self.refuse([masked_problem(place) for place in places])
+        attrs |= given
+
+
+class LastExecutionSerializer(serializers.Serializer[Execution]):
+    """How the job's newest execution stands, in a few words."""
+
+    id = serializers.IntegerField()
+    url = serializers.SerializerMethodField()
+    status = serializers.CharField()
+    reason = serializers.CharField()
+    trigger = serializers.CharField()
+    scheduled_for = MomentField()
+    started_at = MomentField()
+    finished_at = MomentField()
+    error = serializers.CharField()
+
+    def get_url(self, execution: Execution) -> str:
+        links: Links = self.context["links"]
+        return links.execution(execution.pk)
+
+
+class PauseSerializer(Strict):
+    """Why and until when."""
+
+    noun = "pause"
+    reason = TextField(
+        max_length=500, required=False, allow_blank=True, help_text="Shown to everybody."
+    )
+    until = MomentField(
+        required=False, allow_null=True, help_text="Resume by itself then; empty: until resumed."
+    )
+
+    def validate_until(self, until: datetime | None) -> datetime | None:
+        if until is not None and until <= database_now():
+            raise serializers.ValidationError("The pause would end at once: this is over.")
+        return until
+
+
+class ResumeSerializer(Strict):
+    """Resuming takes nothing."""
+
+    noun = "resume"
+
+
+class RunSerializer(Strict):
+    """What this one execution is told instead of the job's own."""
+
+    noun = "run"
+    arguments = JsonField(
+        required=False, help_text="Instead of the job's arguments, for this execution."
+    )
+    scheduled_for = MomentField(
+        required=False,
+        allow_null=True,
+        help_text="The fire time that it is told; it starts at once in any case. Empty: now.",
+    )
+
+
+def attach_last_executions(jobs: Iterable[Job]) -> None:
+    """Give each job its newest execution or None as `last_execution`, in one query for all."""
+    by_id = {job.pk: job for job in jobs}
+    newest = (
+        Execution.objects.filter(job=OuterRef("pk"))
+        .order_by("-scheduled_for", "-id")
+        .values("pk")[:1]
+    )
+    of_these = Job.including_deleted.filter(pk__in=by_id).order_by().values(last=Subquery(newest))
+    executions = Execution.objects.filter(pk__in=of_these).only(
+        "id",
+        "job_id",
+        "status",
+        "reason",
+        "trigger",
+        "scheduled_for",
+        "started_at",
+        "finished_at",
+        "error",
+    )
+    found = {execution.job_id: execution for execution in executions}
+    for job_id, job in by_id.items():
+        job.last_execution = found.get(job_id)  # type: ignore[attr-defined]
+
+
+# Django reports a unique constraint that has a condition under no field.
+_UNIQUE = {
+    constraint.get_violation_error_message(): constraint.fields[0]
+    for constraint in Job._meta.constraints
+    if isinstance(constraint, models.UniqueConstraint) and len(constraint.fields) == 1
+}
+
+
+def masked_problem(place: str) -> Problem:
+    return Problem(
+        place,
+        f"{place}: {MASK} stands for a value that is hidden, and none is stored at this place for this"
+        " target. Give the value itself.",
+    )
+
+
+def is_same_place(old_target: str, new_target: str) -> bool:
+    """Whether the secrets of one target may be told to the other: the same one, or the same server."""
+    if old_target == new_target:
+        return True
+    try:
+        old, new = urlsplit(old_target), urlsplit(new_target)
+    except ValueError:
+        return False
+    return bool(old.netloc) and (old.scheme, old.netloc) == (new.scheme, new.netloc)
+
+
+def _defaults() -> dict[str, Any]:
+    fields = (Job._meta.get_field(name) for name in WRITABLE)
+    return {field.name: field.get_default() for field in fields if isinstance(field, models.Field)}
+
+
+def _explained(job: Job, error: ValidationError) -> list[Problem]:
+    """What `full_clean` refused, with what the rules know beside their messages."""
+    known: dict[tuple[str, str], Problem] = {}
+    try:
+        for problem in job.problems(now=database_now()):
+            known[problem.field.split(".")[0], problem.message] = problem
+    except (TypeError, ValueError):
+        # Fields that are wrong by themselves: the rules cannot look at them together.
+        pass
+    found = []
+    for name, messages in error.message_dict.items():
+        for message in messages:
+            field = _UNIQUE.get(message, "") if name == NON_FIELD_ERRORS else name
+            problem = known.get((field, message)) or Problem(field, message)
+            if field and problem.field == field and not problem.given:
+                problem = replace(problem, given=shown(getattr(job, field, ""), field))
+            found.append(problem)
+    return found

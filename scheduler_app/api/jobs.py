@@ -1,0 +1,227 @@
+"""Jobs: read, write, pause, resume, run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Coalesce
+from django.utils.http import parse_etags
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from scheduler_app import lifecycle
+from scheduler_app.conf import get_config
+from scheduler_app.models import Job, Trigger
+from scheduler_app.rules.masking import mask_places, unmasked
+
+from . import permissions
+from .base import ApiViewSet
+from .errors import Conflict, Refused, Stale
+from .executions import (
+    ExecutionDetailSerializer,
+    executions_for_lists,
+    executions_in_detail,
+    list_executions,
+)
+from .job_serializers import (
+    JobSerializer,
+    PauseSerializer,
+    ResumeSerializer,
+    RunSerializer,
+    attach_last_executions,
+    masked_problem,
+)
+from .links import Links
+from .pagination import Order
+from .queries import ExecutionsOfJobQuery, JobQuery, filter_executions, filter_jobs, find_job
+
+ORDERS = {
+    "id": Order("id", int),
+    "name": Order("name", str),
+    "created_at": Order("created_at", datetime),
+    "updated_at": Order("updated_at", datetime),
+    "priority": Order("priority", int),
+    "next_fire_at": Order("fires_at", datetime),
+}
+
+# Where a job without a next fire time is sorted: last, either way.
+NEVER = {False: datetime(9999, 1, 1, tzinfo=UTC), True: datetime(1, 1, 2, tzinfo=UTC)}
+
+
+class JobViewSet(ApiViewSet[Job]):
+    """Jobs, by id or by name. A list takes name, tag, queue, kind, enabled, paused, search and ordering."""
+
+    serializer_class = JobSerializer
+    lookup_url_kwarg = "job"
+    lookup_value_regex = ".+?"
+    needs = {
+        "list": (permissions.VIEW_JOB,),
+        "retrieve": (permissions.VIEW_JOB,),
+        "executions": (permissions.VIEW_JOB, permissions.VIEW_EXECUTION),
+        "create": (permissions.VIEW_JOB, permissions.ADD_JOB),
+        "update": (permissions.VIEW_JOB, permissions.CHANGE_JOB),
+        "partial_update": (permissions.VIEW_JOB, permissions.CHANGE_JOB),
+        "destroy": (permissions.VIEW_JOB, permissions.DELETE_JOB),
+        "pause": (permissions.VIEW_JOB, permissions.PAUSE_JOB),
+        "resume": (permissions.VIEW_JOB, permissions.PAUSE_JOB),
+        "run": (permissions.VIEW_JOB, permissions.RUN_JOB),
+    }
+
+    def get_queryset(self) -> QuerySet[Job]:
+        jobs: QuerySet[Job] = Job.objects.select_related("plan", "owner")
+        return jobs
+
+    # --- Reading ---
+
+    def list(self, request: Request) -> Response:
+        query = JobQuery.of(request)
+        jobs = filter_jobs(self.get_queryset(), query)
+        order = _order(query["ordering"])
+        if order.column == "fires_at":
+            jobs = jobs.annotate(fires_at=Coalesce("plan__next_fire_at", NEVER[order.descending]))
+        page = self.page(jobs, order=order, query=query)
+        attach_last_executions(page)
+        data = JobSerializer(page, many=True, context=self.get_serializer_context()).data
+        return self.get_paginated_response(data)
+
+    def retrieve(self, request: Request, job: str) -> Response:
+        return self._shown(find_job(job, self.get_queryset()))
+
+    @action(detail=True)
+    def executions(self, request: Request, job: str) -> Response:
+        """The job's executions, newest fire time first."""
+        query = ExecutionsOfJobQuery.of(request)
+        found = executions_for_lists().filter(job=find_job(job, self.get_queryset()))
+        return list_executions(self, filter_executions(found, query), query)
+
+    # --- Writing ---
+
+    def create(self, request: Request) -> Response:
+        """A new job; its name must be free."""
+        created = self._valid(data=request.data)
+        created.owner_id = request.user.pk
+        self._save(created)
+        response = self._shown(self._again(created), status=201)
+        response["Location"] = Links(request).job(created.pk)
+        return response
+
+    def update(self, request: Request, job: str) -> Response:
+        """Replace the definition; what is left out gets its default."""
+        return self._edit(request, job, partial=False)
+
+    def partial_update(self, request: Request, job: str) -> Response:
+        """Change what is given; the rest stays."""
+        return self._edit(request, job, partial=True)
+
+    def destroy(self, request: Request, job: str) -> Response:
+        """No fire time after this becomes an execution; its history stays for a while."""
+        with transaction.atomic(using=get_config().database):
+            found = self._locked(request, job)
+            lifecycle.delete_jobs([found.pk], by=request.user.get_username())
+        return Response(status=204)
+
+    def _edit(self, request: Request, job: str, *, partial: bool) -> Response:
+        # Locked from the look at the version until the save: of two edits of one version one is stale.
+        with transaction.atomic(using=get_config().database):
+            found = self._locked(request, job)
+            self._save(self._valid(found, data=request.data, partial=partial))
+        return self._shown(self._again(found))
+
+    def _valid(self, *args: Any, **kwargs: Any) -> Job:
+        """The job as it would be; raises Refused."""
+        serializer = JobSerializer(*args, context=self.get_serializer_context(), **kwargs)
+        serializer.is_valid(raise_exception=True)
+        return serializer.candidate
+
+    def _locked(self, request: Request, job: str) -> Job:
+        found = find_job(job, self.get_queryset().select_for_update(of=("self",)))
+        require_match(request, found)
+        return found
+
+    def _save(self, job: Job) -> None:
+        try:
+            lifecycle.save_job(job, by=self.request.user.get_username())
+        except IntegrityError as error:
+            if "one_job_per_name" not in str(error):
+                raise
+            raise Conflict(f"There is a job {job.name!r} already.") from None
+
+    # --- Verbs ---
+
+    @action(detail=True, methods=["post"], serializer_class=PauseSerializer)
+    def pause(self, request: Request, job: str) -> Response:
+        """No fire time becomes an execution until it is resumed, or until the moment that is given."""
+        given = self.get_serializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        reason, until = given.validated_data.get("reason", ""), given.validated_data.get("until")
+        found = find_job(job, self.get_queryset())
+        paused = lifecycle.pause(
+            [found.pk], by=request.user.get_username(), reason=reason, until=until
+        )
+        found = self._again(found)
+        if not paused and (reason, until) not in (
+            ("", None),
+            (found.pause_reason, found.paused_until),
+        ):
+            raise Conflict(
+                f"{found.name} was paused before, by {found.paused_by or 'somebody'}"
+                f" at {found.paused_at:%Y-%m-%d %H:%M:%S %Z}; resume it to pause it otherwise."
+            )
+        return self._shown(found)
+
+    @action(detail=True, methods=["post"], serializer_class=ResumeSerializer)
+    def resume(self, request: Request, job: str) -> Response:
+        """Fire again from now on; the fire times meanwhile are not made up for."""
+        self.get_serializer(data=request.data).is_valid(raise_exception=True)
+        found = find_job(job, self.get_queryset())
+        lifecycle.resume([found.pk], by=request.user.get_username())
+        return self._shown(self._again(found))
+
+    @action(detail=True, methods=["post"], serializer_class=RunSerializer)
+    def run(self, request: Request, job: str) -> Response:
+        """One execution, at once or when the job's limit allows; the schedule is not touched (202)."""
+        given = self.get_serializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        found = find_job(job, self.get_queryset())
+        arguments = unmasked(given.validated_data.get("arguments"), found.arguments)
+        if places := mask_places(arguments, "arguments"):
+            raise Refused([masked_problem(place) for place in places])
+        [execution] = lifecycle.run_now(
+            [found.pk],
+            by=request.user.get_username(),
+            arguments=arguments,
+            scheduled_for=given.validated_data.get("scheduled_for"),
+            trigger=Trigger.API,
+        )
+        links = Links(request)
+        execution = executions_in_detail().get(pk=execution.pk)
+        data = ExecutionDetailSerializer(execution, context={"links": links}).data
+        return Response(data, status=202, headers={"Location": links.execution(execution.pk)})
+
+    def _again(self, job: Job) -> Job:
+        """As it is after the verb, its plan included."""
+        return find_job(str(job.pk), self.get_queryset())
+
+    def _shown(self, job: Job, status: int = 200) -> Response:
+        serializer = JobSerializer(job, context=self.get_serializer_context())
+        return Response(serializer.data, status=status, headers={"ETag": f'"{job.version}"'})
+
+
+def require_match(request: Request, job: Job) -> None:
+    """Refuse an edit whose `If-Match` does not name the job's version; raises Stale."""
+    header = request.headers.get("If-Match")
+    if header is None:
+        return
+    # A proxy that compresses turns "5" into W/"5".
+    read = {tag.removeprefix("W/").strip('"') for tag in parse_etags(header) or [header]}
+    if not read & {"*", str(job.version)}:
+        raise Stale(job, status=412)
+
+
+def _order(word: str) -> Order:
+    order = ORDERS[word.removeprefix("-")]
+    return Order(order.column, order.type, descending=word.startswith("-"))

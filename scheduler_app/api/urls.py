@@ -1,0 +1,49 @@
+"""Addresses of the API; included under `/api/v1/`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.urls import path, re_path
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from .base import ApiView, Router, UnknownAddress
+from .executions import ExecutionViewSet
+from .health import HealthView
+from .jobs import JobViewSet
+from .nodes import NodeViewSet
+
+app_name = "api"
+
+
+class RootView(ApiView):
+    """The scheduler's API. Everything that the admin can do with jobs and executions, for programs."""
+
+    name = "API"
+    needs: ClassVar[dict[str, tuple[str, ...]]] = {"get": ()}
+
+    def get(self, request: Request) -> Response:
+        names = {
+            "jobs": "job-list",
+            "executions": "execution-list",
+            "nodes": "node-list",
+            "health": "health",
+        }
+        return Response(
+            {key: reverse(f"api:{name}", request=request) for key, name in names.items()}
+        )
+
+
+router = Router()
+router.register("jobs", JobViewSet, basename="job")
+router.register("executions", ExecutionViewSet, basename="execution")
+router.register("nodes", NodeViewSet, basename="node")
+
+urlpatterns = [
+    path("", RootView.as_view(), name="root"),
+    re_path(r"^health/?$", HealthView.as_view(), name="health"),
+    *router.urls,
+    re_path(r"", UnknownAddress.as_view(), name="unknown"),
+]

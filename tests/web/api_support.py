@@ -1,0 +1,100 @@
+"""What the tests of the API are told with: people with different rights, rows to begin from, a look at the SQL."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
+
+from scheduler_app import lifecycle
+from scheduler_app.models import Execution, Job, Node, Status, Trigger, database_now
+from scheduler_app.models.execution import FINISHED
+
+API = "/api/v1"
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+PASSWORD = "a password for tests"
+
+VIEW = ("view_job", "view_execution", "view_node")
+ROLES: dict[str, tuple[str, ...]] = {
+    "stranger": (),
+    "viewer": VIEW,
+    "operator": (*VIEW, "run_job", "pause_job"),
+    "editor": (*VIEW, "add_job", "change_job", "delete_job"),
+}
+
+_numbers = itertools.count(1)
+
+
+def make_user(role: str, name: str = "") -> Any:
+    """Somebody with the rights of a role; "admin" has all."""
+    users = get_user_model().objects
+    name = name or f"{role} {next(_numbers)}"
+    if role == "admin":
+        return users.create_superuser(name, password=PASSWORD)
+    user = users.create_user(name, password=PASSWORD)
+    user.user_permissions.set(Permission.objects.filter(codename__in=ROLES[role]))
+    return user
+
+
+def client_of(role: str, **options: Any) -> APIClient:
+    """A browser or program of somebody who is logged in; "anonymous" is not."""
+    client = APIClient(**options)
+    if role != "anonymous":
+        client.force_login(make_user(role))
+    return client
+
+
+def make_job(**fields: Any) -> Job:
+    fields.setdefault("name", f"job {next(_numbers)}")
+    fields.setdefault("schedule", "@manual")
+    fields.setdefault("target", "tests.testapp.tasks.echo")
+    return lifecycle.save_job(Job(**fields), by="somebody")
+
+
+def make_node(**fields: Any) -> Node:
+    """A node that ticked a moment ago."""
+    fields.setdefault("name", f"node {next(_numbers)}")
+    fields.setdefault("last_tick_at", database_now())
+    return Node.objects.create(host="here", pid=1, threads=10, **fields)
+
+
+def make_execution(job: Job | None, **fields: Any) -> Execution:
+    fields.setdefault("scheduled_for", NOON + timedelta(seconds=next(_numbers)))
+    fields.setdefault("run_after", fields["scheduled_for"])
+    fields.setdefault("trigger", Trigger.SCHEDULE)
+    fields.setdefault("status", Status.SUCCEEDED)
+    if fields["status"] in FINISHED:
+        fields.setdefault("finished_at", fields["scheduled_for"] + timedelta(seconds=1))
+    if fields["status"] == Status.RUNNING:
+        fields.setdefault("node", make_node())
+    if job is not None:
+        fields.setdefault("revision", job.revisions.get(version=job.version))
+    return Execution.objects.create(job=job, **fields)
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The SQL that is sent meanwhile, save what finds out who asks."""
+    found: list[str] = []
+    with CaptureQueriesContext(connection) as captured:
+        yield found
+    found += [
+        query["sql"]
+        for query in captured.captured_queries
+        if "django_session" not in query["sql"] and "auth_" not in query["sql"].split("WHERE")[0]
+    ]
+
+
+def errors_of(response: Any) -> dict[str, dict[str, Any]]:
+    """The entries of a refusal by the field that they name."""
+    assert response.status_code == 400, response.content
+    assert response["Content-Type"] == "application/problem+json"
+    return {entry.get("field", ""): entry for entry in response.json()["errors"]}
