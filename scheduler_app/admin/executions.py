@@ -413,4 +413,8 @@ def _verbs_for(execution: Execution, may_run: bool) -> dict[str, bool]:
 
 def _exchange(kind: str, result: Any) -> dict[str, Any] | None:
     """The result of an HTTP call as an exchange, if it is one."""
-    return result if kind == "http" and isinstance(result, dict) and "status" in result else None
+    if kind != "http" or not isinstance(result, dict) or not {"method", "url"} <= result.keys():
+        return None
+    # Written by the target, but a page must open whatever stands in the row.
+    headers = result.get("headers")
+    return {**result, "headers": headers if isinstance(headers, dict) else {}}

@@ -200,6 +200,11 @@ class JobForm(_JobModelForm):
         widget=forms.TextInput(attrs={"class": "vTextField"}),
         help_text="Separated by commas.",
     )
+    description = forms.CharField(
+        required=False,
+        max_length=10_000,
+        widget=forms.Textarea(attrs={"rows": 3, "cols": 80, "class": "vLargeTextField"}),
+    )
     kind = forms.ChoiceField()
     target = forms.CharField(
         max_length=2000, widget=SuggestionInput(known_targets, {"class": "vLargeTextField"})
@@ -251,6 +256,10 @@ class JobForm(_JobModelForm):
             for name in MOMENTS:
                 if moment := getattr(self.instance, name):
                     self.initial[name] = _wall(moment, zone)
+            for name, field in self.fields.items():
+                if isinstance(field, forms.FloatField):
+                    # 3600 and not 3600.0
+                    self.initial[name] = f"{getattr(self.instance, name):.12g}"
             self.initial["arguments"] = masked(self.instance.arguments)
             self.initial["target"] = masked_text(self.instance.target)
         self._stored_arguments = self.instance.arguments

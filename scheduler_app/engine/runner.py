@@ -268,8 +268,11 @@ def _finished(attempt: Attempt, clock: DatabaseClock, **values: Any) -> Finished
         job_id=claimed.job_id,
         started_at=attempt.began_at,
         finished_at=clock.now(),
-        promotes=spec.limit is not None
-        and (spec.on_overlap not in ("skip", "allow") or spec.on_misfire == "all"),
+        promotes=claimed.is_backfill
+        or (
+            spec.limit is not None
+            and (spec.on_overlap not in ("skip", "allow") or spec.on_misfire == "all")
+        ),
         log=log,
         **values,
     )

@@ -5,6 +5,7 @@ that bypass it). Each step is one short transaction that names what it expects, 
 changes nothing. The hot steps take the engine's psycopg connection, in autocommit; the verbs use Django's.
 """
 
+from .backfilling import backfill, fire_times_to_fill, missed_while_paused
 from .claiming import Claimed, HandBack, claim, hand_back
 from .finishing import Finished, LogPart, finish, record_progress
 from .firing import Fired, Outlook, fire_due_jobs, look_ahead, settle_edited_jobs
@@ -15,9 +16,10 @@ from .promoting import promote_blocked
 from .pruning import Pruned, prune
 from .rescuing import Rescued, rescue
 from .specs import SpecCache
+from .transactions import CannotDo
 from .verbs import (
+    RUN_CHOICES,
     Cancelled,
-    CannotDo,
     cancel,
     delete_jobs,
     pause,
@@ -27,10 +29,13 @@ from .verbs import (
     retry,
     run_now,
     save_job,
+    skip_next,
+    unskip_next,
 )
 
 __all__ = [
     "CHANNEL",
+    "RUN_CHOICES",
     "Cancelled",
     "CannotDo",
     "Claimed",
@@ -43,15 +48,18 @@ __all__ = [
     "Pruned",
     "Rescued",
     "SpecCache",
+    "backfill",
     "cancel",
     "claim",
     "delete_jobs",
     "finish",
     "fire_due_jobs",
+    "fire_times_to_fill",
     "hand_back",
     "heartbeat",
     "held_by",
     "look_ahead",
+    "missed_while_paused",
     "pause",
     "pause_scope",
     "promote_blocked",
@@ -66,6 +74,8 @@ __all__ = [
     "run_now",
     "save_job",
     "settle_edited_jobs",
+    "skip_next",
     "stop_node",
     "tick",
+    "unskip_next",
 ]

@@ -61,7 +61,8 @@ WHERE execution.id = next_up.id
 RETURNING
     execution.id, execution.token, execution.attempt, execution.crashes, execution.job_id,
     execution.revision_id, execution.spec::text, execution.scheduled_for, execution.run_after,
-    execution.priority, execution.reason, execution.failures::text
+    execution.priority, execution.reason, execution.failures::text,
+    execution.backfill IS NOT NULL
 """
 
 LOCK_PLANS_OF_SQL = """
@@ -130,6 +131,7 @@ class Claimed:
     priority: int
     reason: str
     failures: list[dict[str, Any]]
+    is_backfill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ def claim(
                 priority=row[9],
                 reason=row[10],
                 failures=json.loads(row[11]),
+                is_backfill=row[12],
             )
         )
     # RETURNING keeps no order.

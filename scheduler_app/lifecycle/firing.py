@@ -17,6 +17,7 @@ import psycopg
 from scheduler_app.rules import firing as rules
 from scheduler_app.rules.problems import Invalid, Problem
 from scheduler_app.rules.spec import JobSpec
+from scheduler_app.rules.timetable import TICK
 
 from . import locks
 from .specs import UNREADABLE, SpecCache
@@ -76,7 +77,8 @@ SELECT
     count(*) FILTER (WHERE status = 'running'),
     count(*) FILTER (WHERE status = 'ready' AND attempt = 0),
     count(*) FILTER (WHERE status = 'ready' AND attempt > 0),
-    count(*) FILTER (WHERE status = 'blocked')
+    -- Fire times of the past that wait their turn take no room from those of the present.
+    count(*) FILTER (WHERE status = 'blocked' AND backfill IS NULL)
 FROM scheduler_app_execution
 WHERE job_id = ANY(%(job_ids)s) AND status IN ('ready', 'blocked', 'running')
 GROUP BY job_id
@@ -462,9 +464,7 @@ def _skipped(plan: _Plan) -> list[rules.Suspension]:
     """The one fire time that somebody wants skipped, if the schedule still has it."""
     if plan.skip_at is None:
         return []
-    return [
-        rules.Suspension(plan.skip_at, plan.skip_at + rules.TICK, plan.skip_by, reason="skipped")
-    ]
+    return [rules.Suspension(plan.skip_at, plan.skip_at + TICK, plan.skip_by, reason="skipped")]
 
 
 def _pauses_of(spec: JobSpec, pauses: Sequence[tuple[Any, ...]]) -> list[rules.Suspension]:

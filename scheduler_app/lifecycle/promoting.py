@@ -36,14 +36,29 @@ WHERE id IN (
     SELECT waiting.id
     FROM (
         SELECT
-            id, job_id,
-            row_number() OVER (PARTITION BY job_id ORDER BY scheduled_for, id) AS place
+            id, job_id, backfill,
+            row_number() OVER (
+                -- What the schedule asks for now goes before what somebody wants of the past.
+                PARTITION BY job_id ORDER BY backfill IS NOT NULL, scheduled_for, id
+            ) AS place,
+            row_number() OVER (PARTITION BY backfill ORDER BY scheduled_for, id) AS backfill_place
         FROM scheduler_app_execution
         WHERE job_id = ANY(%(job_ids)s) AND status = 'blocked' AND reason <> 'paused'
     ) AS waiting
     JOIN unnest(%(job_ids)s::bigint[], %(rooms)s::bigint[]) AS free (job_id, room)
       ON free.job_id = waiting.job_id
+    LEFT JOIN scheduler_app_backfill AS backfill ON backfill.id = waiting.backfill
     WHERE waiting.place <= free.room
+      AND (
+          backfill.id IS NULL
+          OR waiting.backfill_place <= backfill.max_running - (
+              SELECT count(*)
+              FROM scheduler_app_execution AS live
+              WHERE live.job_id = waiting.job_id
+                AND live.backfill = backfill.id
+                AND live.status IN ('ready', 'running')
+          )
+      )
 )
 """
 

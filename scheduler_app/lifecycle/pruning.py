@@ -52,6 +52,14 @@ DELETE FROM scheduler_app_pause
 WHERE ended_at < scheduler_now() - make_interval(secs => %(age_s)s)
 """
 
+BACKFILLS_SQL = """
+DELETE FROM scheduler_app_backfill AS backfill
+WHERE backfill.created_at < scheduler_now() - make_interval(secs => %(age_s)s)
+  AND NOT EXISTS (
+      SELECT FROM scheduler_app_execution AS execution WHERE execution.backfill = backfill.id
+  )
+"""
+
 JOBS_SQL = """
 WITH gone AS MATERIALIZED (
     SELECT job.id
@@ -99,6 +107,7 @@ def prune(connection: psycopg.Connection[Any], *, age_s: float, limit: int = 100
             nodes=connection.execute(NODES_SQL, parameters).rowcount,
         )
         connection.execute(PAUSES_SQL, parameters)
+        connection.execute(BACKFILLS_SQL, parameters)
         removed.jobs = connection.execute(JOBS_SQL, parameters).rowcount
         removed.more = limit in (removed.executions, removed.gaps, removed.jobs)
         return removed

@@ -7,33 +7,35 @@ them is said in the answer or raised as `CannotDo`; nothing is done by halves.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import psycopg
-from django.db import connections, transaction
+from django.db.models import F
 
-from scheduler_app.conf import get_config
 from scheduler_app.models import (
     Execution,
     Job,
+    JobPlan,
     Pause,
     PauseScope,
     Trigger,
     acting_as,
 )
 from scheduler_app.models.clock import DatabaseNow, database_now
-from scheduler_app.rules.problems import Problem
 from scheduler_app.targets import target_problems
 
-from . import locks, notices
+from . import backfilling, locks, notices
+from .fences import JOB_IS_GONE
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .specs import SpecCache
+from .transactions import CannotDo, transaction_on_psycopg
 
 _specs = SpecCache()
+
+RUN_NONE, RUN_LAST, RUN_ALL = RUN_CHOICES = ("none", "last", "all")
+"""Of the fire times that a pause held back, those that `resume` runs after all."""
 
 RUN_NOW_SQL = """
 INSERT INTO scheduler_app_execution
@@ -47,7 +49,9 @@ SELECT
         WHEN (
             SELECT count(*)
             FROM scheduler_app_execution AS live
-            WHERE live.job_id = job.id AND live.status IN ('ready', 'blocked', 'running')
+            WHERE live.job_id = job.id
+              AND live.status IN ('ready', 'blocked', 'running')
+              AND (live.status <> 'blocked' OR live.backfill IS NULL)
         ) < COALESCE(job.max_running, 1) THEN 'ready'
         ELSE 'blocked'
     END,
@@ -79,14 +83,14 @@ WHERE execution.id = wanted.id AND execution.status IN ('ready', 'blocked', 'run
 RETURNING execution.id, execution.status, execution.job_id
 """
 
-RETRY_SQL = """
+RETRY_SQL = f"""
 WITH wanted AS MATERIALIZED (
     SELECT execution.id
     FROM scheduler_app_execution AS execution
     LEFT JOIN scheduler_app_job AS job ON job.id = execution.job_id
     WHERE execution.id = ANY(%(ids)s)
       AND execution.status IN ('failed', 'lost', 'cancelled')
-      AND job.deleted_at IS NULL
+      AND NOT {JOB_IS_GONE}
     ORDER BY execution.id
     FOR UPDATE OF execution
 )
@@ -122,12 +126,12 @@ RETURNING execution.id, execution.job_id
 """
 
 
-class CannotDo(ValueError):
-    """A verb does not fit what it was asked of; the message says why and what would."""
-
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(message)
-        self.problems = tuple(problems)
+_WRITTEN_BY_VERBS = ("paused_at", "paused_by", "paused_until", "pause_reason", "deleted_at")
+_DEFINITION = [
+    field.name
+    for field in Job._meta.concrete_fields
+    if not field.primary_key and field.name not in _WRITTEN_BY_VERBS
+]
 
 
 @dataclass(slots=True)
@@ -140,15 +144,6 @@ class Cancelled:
     """They run; their node was told."""
     finished: list[int] = field(default_factory=list)
     """They were over before, or do not exist."""
-
-
-@contextmanager
-def _transaction() -> Iterator[psycopg.Connection[Any]]:
-    """Django's connection as the psycopg connection beneath it, in a transaction."""
-    alias = get_config().database
-    with transaction.atomic(using=alias):
-        connections[alias].ensure_connection()
-        yield connections[alias].connection
 
 
 def run_now(
@@ -167,7 +162,7 @@ def run_now(
     ids = sorted(set(job_ids))
     if arguments is not None:
         _check_arguments(ids, arguments)
-    with _transaction() as connection:
+    with transaction_on_psycopg() as connection:
         connection.execute(LOCK_PLANS_SQL, {"job_ids": ids})
         rows = connection.execute(
             RUN_NOW_SQL,
@@ -194,9 +189,16 @@ def _check_arguments(job_ids: Sequence[int], arguments: Any) -> None:
 
 
 def save_job(job: Job, *, by: str) -> Job:
-    """Store a job that was created or edited, after its `full_clean()`, with the author in its history."""
+    """Store a job that was created or edited, after its `full_clean()`, with the author in its history.
+
+    An edit sets the definition alone: a pause, resume or delete since the job was read stands.
+    """
     with acting_as(by):
-        job.save()
+        if job._state.adding:
+            job.save()
+        else:
+            job.save(update_fields=_DEFINITION)
+            job.refresh_from_db(fields=_WRITTEN_BY_VERBS)
         _notify(notices.PLAN)
     return job
 
@@ -204,7 +206,8 @@ def save_job(job: Job, *, by: str) -> Job:
 def delete_jobs(job_ids: Iterable[int], *, by: str) -> int:
     """No fire time and no attempt of them begins after this; what runs may finish. Returns how many there were."""
     with acting_as(by):
-        deleted: int = Job.objects.filter(pk__in=list(job_ids)).delete()[0]
+        found = _lock_jobs(sorted(set(job_ids)))
+        deleted: int = Job.objects.filter(pk__in=found).delete()[0]
         _notify(notices.PLAN)
     return deleted
 
@@ -220,7 +223,7 @@ def pause(
         raise CannotDo(f"The pause would end at {until:%Y-%m-%d %H:%M:%S %Z}, which is over.")
     ids = sorted(set(job_ids))
     with acting_as(by):
-        paused = _lock_jobs(ids, paused=False)
+        paused = _lock_jobs(ids, paused_at=None)
         Job.objects.filter(pk__in=paused).update(
             paused_at=DatabaseNow(), paused_by=by, paused_until=until, pause_reason=reason[:500]
         )
@@ -228,19 +231,68 @@ def pause(
     return paused
 
 
-def resume(job_ids: Iterable[int], *, by: str) -> list[int]:
-    """Fire again from now on; the fire times meanwhile stay a gap. Returns the ids of those that were paused."""
+def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]:
+    """Fire again from now on; returns the ids of the jobs that were paused.
+
+    The fire times meanwhile stay a gap. `run` says which of them are run after all, as a backfill: "none", the
+    "last" of each job, or "all". Raises CannotDo when those are too many.
+    """
+    if run not in RUN_CHOICES:
+        raise CannotDo(f"Run {', '.join(RUN_CHOICES)} of the missed fire times, not {run!r}.")
     ids = sorted(set(job_ids))
     with acting_as(by):
-        resumed = _lock_jobs(ids, paused=True)
+        resumed = _lock_jobs(ids, paused_at__isnull=False)
+        missed = {}
+        if run != RUN_NONE:
+            now = database_now()
+            for job in Job.objects.filter(pk__in=resumed).select_related("calendar"):
+                missed[job] = backfilling.fire_times_while_paused(
+                    job, now=now, last_only=run == RUN_LAST
+                )
         Job.objects.filter(pk__in=resumed).update(
             paused_at=None, paused_by="", paused_until=None, pause_reason=""
         )
-        with _transaction() as connection:
+        with transaction_on_psycopg() as connection:
             connection.execute(LOCK_PLANS_SQL, {"job_ids": resumed})
+            for job, moments in missed.items():
+                if moments:
+                    backfilling.run_fire_times(connection, job, moments, by=by)
             promote_locked(connection, _specs, resumed)
-        _notify(notices.PLAN)
+            notices.notify(connection, notices.PLAN)
     return resumed
+
+
+def skip_next(job_id: int, *, by: str) -> datetime:
+    """The job's next fire time becomes a gap; returns it. Raises CannotDo when there is none to skip."""
+    with transaction_on_psycopg() as connection:
+        connection.execute(LOCK_PLANS_SQL, {"job_ids": [job_id]})
+        plan = JobPlan.objects.filter(pk=job_id).first()
+        if plan is None:
+            raise CannotDo("There is no such job; it may have been deleted.")
+        if plan.skip_at is not None and plan.skip_at > plan.decided_until:
+            raise CannotDo(
+                f"The fire time {plan.skip_at:%Y-%m-%d %H:%M:%S} UTC is to be skipped already."
+            )
+        if plan.dirty or plan.next_fire_at is None:
+            raise CannotDo(
+                "The job was edited a moment ago and is being planned; try again."
+                if plan.dirty
+                else "The job has no next fire time: it is paused, disabled, over, or runs by hand only."
+            )
+        JobPlan.objects.filter(pk=job_id).update(skip_at=plan.next_fire_at, skip_by=by, dirty=True)
+        notices.notify(connection, notices.PLAN)
+        return plan.next_fire_at
+
+
+def unskip_next(job_id: int) -> bool:
+    """Take a skip back, if its fire time has not come; False when there was none."""
+    with transaction_on_psycopg() as connection:
+        connection.execute(LOCK_PLANS_SQL, {"job_ids": [job_id]})
+        changed = JobPlan.objects.filter(pk=job_id, skip_at__gt=F("decided_until")).update(
+            skip_at=None, skip_by="", dirty=True
+        )
+        notices.notify(connection, notices.PLAN)
+    return bool(changed)
 
 
 def pause_scope(
@@ -251,7 +303,7 @@ def pause_scope(
         raise CannotDo("Pause 'all' without a value, or 'queue' or 'tag' with its name.")
     if until is not None and until <= database_now():
         raise CannotDo(f"The pause would end at {until:%Y-%m-%d %H:%M:%S %Z}, which is over.")
-    with _transaction() as connection:
+    with transaction_on_psycopg() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.PAUSES])
         standing = Pause.objects.filter(scope=scope, value=value, ended_at=None)
         standing.filter(paused_until__lte=DatabaseNow()).update(ended_at=DatabaseNow())
@@ -267,7 +319,7 @@ def pause_scope(
 
 def resume_scope(pause_id: int, *, by: str) -> bool:
     """End a pause of a queue, a tag or everything; False when it was over."""
-    with _transaction() as connection:
+    with transaction_on_psycopg() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.PAUSES])
         ended = Pause.objects.filter(pk=pause_id, ended_at=None).update(
             ended_at=DatabaseNow(), ended_by=by
@@ -280,7 +332,7 @@ def cancel(execution_ids: Iterable[int], *, by: str, reason: str = "") -> Cancel
     """What waits never begins; what runs is asked to stop, and ends as cancelled when it does."""
     ids = sorted(set(execution_ids))
     answer = Cancelled()
-    with _transaction() as connection:
+    with transaction_on_psycopg() as connection:
         rows = connection.execute(
             CANCEL_SQL, {"ids": ids, "by": by, "reason": reason[:40]}
         ).fetchall()
@@ -298,7 +350,7 @@ def retry(execution_ids: Iterable[int], *, by: str) -> list[int]:
     Returns the ids of those that could be; a success, one that lives, and those of deleted jobs cannot.
     """
     ids = sorted(set(execution_ids))
-    with _transaction() as connection:
+    with transaction_on_psycopg() as connection:
         job_ids = sorted(
             Execution.objects.filter(pk__in=ids, job__isnull=False)
             .order_by()
@@ -312,16 +364,22 @@ def retry(execution_ids: Iterable[int], *, by: str) -> list[int]:
     return [row[0] for row in rows]
 
 
-def _lock_jobs(job_ids: Sequence[int], *, paused: bool) -> list[int]:
-    """The ids of those jobs that are paused, or are not, with their rows locked in one order."""
-    return list(
-        Job.objects.filter(pk__in=job_ids, paused_at__isnull=not paused)
+def _lock_jobs(job_ids: Sequence[int], **state: Any) -> list[int]:
+    """The ids of those jobs that are in this state, with their rows and plans locked.
+
+    In one order, as nodes lock the plans of many jobs too: so that nobody deadlocks.
+    """
+    found = list(
+        Job.objects.filter(pk__in=job_ids, **state)
         .order_by("pk")
         .select_for_update()
         .values_list("pk", flat=True)
     )
+    with transaction_on_psycopg() as connection:
+        connection.execute(LOCK_PLANS_SQL, {"job_ids": found})
+    return found
 
 
 def _notify(notice: str) -> None:
-    with _transaction() as connection:
+    with transaction_on_psycopg() as connection:
         notices.notify(connection, notice)

@@ -97,6 +97,11 @@ def shown(piece: str) -> str:
     return safe[:40] + "…" if len(safe) > 40 else safe
 
 
+def _usable(suggestion: str) -> str:
+    """A suggestion made of foreign text, unless it holds what nobody can type."""
+    return suggestion if suggestion.isascii() and suggestion.isprintable() else ""
+
+
 class _FieldError(Exception):
     """One field cannot be read."""
 
@@ -109,13 +114,15 @@ class _FieldError(Exception):
             message=f"{field.name}: {message}",
             given=shown(given),
             allowed=allowed or field.allowed,
-            suggestion=suggestion,
+            suggestion=_usable(suggestion),
         )
 
 
 def refuse(message: str, *, given: str, allowed: str = "", suggestion: str = "") -> InvalidSchedule:
     """The error for a text that is wrong as a whole."""
-    return InvalidSchedule([Problem("schedule", message, shown(given), allowed, suggestion)])
+    return InvalidSchedule(
+        [Problem("schedule", message, shown(given), allowed, _usable(suggestion))]
+    )
 
 
 def read_cron(text: str, key: str = "") -> CronText:
@@ -215,7 +222,7 @@ def _seconds_last(problem: Problem, words: Sequence[str]) -> Problem:
         message=f"{problem.message}. Did you put the seconds last? The first of six fields is the second",
         given=problem.given,
         allowed=problem.allowed,
-        suggestion=" ".join([words[-1], *words[:-1]]),
+        suggestion=_usable(" ".join([words[-1], *words[:-1]])),
     )
 
 

@@ -26,6 +26,12 @@ def duration(value: timedelta | float | None) -> str:
 
 
 @register.filter
+def milliseconds(value: float | None) -> str:
+    """A number of milliseconds as a duration."""
+    return display.duration(value / 1000) if isinstance(value, int | float) else ""
+
+
+@register.filter
 def span_until(value: datetime, now: datetime) -> str:
     """`12 s`, `3 min 5 s`."""
     return display.span(now - value)

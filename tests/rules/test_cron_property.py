@@ -16,7 +16,7 @@ from scheduler_app.rules.schedules import InvalidSchedule, parse_schedule
 
 from .reference_cron import MONTHS, WEEKDAYS, Reference, clock_changes
 
-EXAMPLES = int(os.environ.get("SCHEDULE_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("SCHEDULE_EXAMPLES", "150"))
 thorough = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -44,9 +44,15 @@ def make_user(role: str, name: str = "") -> Any:
     return user
 
 
-def client_of(role: str, **options: Any) -> APIClient:
+class ApiClient(APIClient):
+    """Sends JSON unless told otherwise."""
+
+    default_format = "json"
+
+
+def client_of(role: str, **options: Any) -> ApiClient:
     """A browser or program of somebody who is logged in; "anonymous" is not."""
-    client = APIClient(**options)
+    client = ApiClient(**options)
     if role != "anonymous":
         client.force_login(make_user(role))
     return client
@@ -89,7 +95,7 @@ def statements() -> Iterator[list[str]]:
     found += [
         query["sql"]
         for query in captured.captured_queries
-        if "django_session" not in query["sql"] and "auth_" not in query["sql"].split("WHERE")[0]
+        if not any(f'FROM "{who}_' in query["sql"] for who in ("auth", "django"))
     ]
 
 

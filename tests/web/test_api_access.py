@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from rest_framework.test import APIClient
+from django.contrib.auth.models import Permission
 
 from scheduler_app.api import urls
 from scheduler_app.models import Execution, Job, Status
@@ -15,6 +16,7 @@ from scheduler_app.models import Execution, Job, Status
 from .api_support import (
     API,
     PASSWORD,
+    ApiClient,
     client_of,
     make_execution,
     make_job,
@@ -105,7 +107,7 @@ def test_each_role_gets_what_it_may_do(name: str, method: str) -> None:
         response = client_of(who).generic(
             method,
             address(name, job, execution),
-            data=json_of(body) if method != "GET" else "",
+            data=json.dumps(body) if method != "GET" else "",
             content_type="application/json",
         )
 
@@ -116,12 +118,6 @@ def test_each_role_gets_what_it_may_do(name: str, method: str) -> None:
             assert (job.version, job.deleted_at) == (1, None)
             assert execution.token == 0
             assert "WWW-Authenticate" in response or status == 403
-
-
-def json_of(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
 
 
 def test_each_expectation_has_its_route() -> None:
@@ -179,7 +175,7 @@ def test_no_get_changes_anything(name: str) -> None:
 @pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "TRACE", "PURGE"])
 @pytest.mark.parametrize("path", ["", "jobs", "jobs/1", "jobs/1/run", "executions", "nodes"])
 def test_other_methods_are_closed_to_strangers_too(method: str, path: str) -> None:
-    response = APIClient().generic(method, f"{API}/{path}")
+    response = ApiClient().generic(method, f"{API}/{path}")
 
     assert response.status_code == 401
 
@@ -200,7 +196,7 @@ def basic(name: str, password: str) -> dict[str, str]:
 def test_a_program_sends_its_name_and_password() -> None:
     user = make_user("operator")
     job = make_job()
-    client = APIClient(enforce_csrf_checks=True)
+    client = ApiClient(enforce_csrf_checks=True)
 
     response = client.post(f"{API}/jobs/{job.pk}/run", **basic(user.username, PASSWORD))
 
@@ -209,12 +205,13 @@ def test_a_program_sends_its_name_and_password() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "password"), [("somebody", "wrong"), ("nobody", "x"), ("a\0b", "x"), ("somebody", "\0")]
+    ("name", "password"),
+    [("somebody", "wrong"), ("nobody", "x"), ("a\0b", "x"), ("somebody", "\0")],
 )
 def test_a_wrong_password_gets_401(name: str, password: str) -> None:
     make_user("admin", name="somebody")
 
-    response = APIClient().get(f"{API}/jobs", **basic(name, password))
+    response = ApiClient().get(f"{API}/jobs", **basic(name, password))
 
     assert response.status_code == 401
     assert response["WWW-Authenticate"] == 'Basic realm="jobscheduler"'
@@ -222,7 +219,7 @@ def test_a_wrong_password_gets_401(name: str, password: str) -> None:
 
 def test_who_was_deactivated_gets_401_at_once() -> None:
     user = make_user("admin")
-    client = APIClient()
+    client = ApiClient()
     client.force_login(user)
     get_user_model().objects.filter(pk=user.pk).update(is_active=False)
 
@@ -232,7 +229,7 @@ def test_who_was_deactivated_gets_401_at_once() -> None:
 
 @pytest.mark.parametrize("header", ["Basic", "Basic %%%", "Basic a b c", "Basic Zm9v"])
 def test_a_header_that_cannot_be_read_gets_401(header: str) -> None:
-    assert APIClient().get(f"{API}/jobs", HTTP_AUTHORIZATION=header).status_code == 401
+    assert ApiClient().get(f"{API}/jobs", HTTP_AUTHORIZATION=header).status_code == 401
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://testserver:81"])
@@ -240,7 +237,7 @@ def test_a_page_of_another_site_cannot_use_a_password_that_the_browser_keeps(ori
     """Proves S5 for Basic authentication, which browsers repeat by themselves."""
     user, job = make_user("admin"), make_job()
 
-    response = APIClient().post(
+    response = ApiClient().post(
         f"{API}/jobs/{job.pk}/run", HTTP_ORIGIN=origin, **basic(user.username, PASSWORD)
     )
 
@@ -251,7 +248,7 @@ def test_a_page_of_another_site_cannot_use_a_password_that_the_browser_keeps(ori
 def test_a_page_of_this_site_can() -> None:
     user, job = make_user("admin"), make_job()
 
-    response = APIClient().post(
+    response = ApiClient().post(
         f"{API}/jobs/{job.pk}/run",
         HTTP_ORIGIN="http://testserver",
         **basic(user.username, PASSWORD),
@@ -261,7 +258,7 @@ def test_a_page_of_this_site_can() -> None:
 
 
 def test_a_person_who_is_not_logged_in_is_sent_to_the_login_page() -> None:
-    response = APIClient().get(f"{API}/jobs?tag=a", HTTP_ACCEPT="text/html,*/*;q=0.8")
+    response = ApiClient().get(f"{API}/jobs?tag=a", HTTP_ACCEPT="text/html,*/*;q=0.8")
 
     assert response.status_code == 302
     assert response["Location"] == "/admin/login/?next=/api/v1/jobs%3Ftag%3Da"
@@ -269,17 +266,11 @@ def test_a_person_who_is_not_logged_in_is_sent_to_the_login_page() -> None:
 
 def test_the_last_execution_is_shown_only_to_who_may_see_executions() -> None:
     user = make_user("stranger")
-    user.user_permissions.add(*_permissions("view_job"))
-    client = APIClient()
+    user.user_permissions.add(Permission.objects.get(codename="view_job"))
+    client = ApiClient()
     client.force_login(user)
     job = make_job()
     make_execution(job)
 
     assert client.get(f"{API}/jobs/{job.pk}").json()["last_execution"] is None
     assert client_of("viewer").get(f"{API}/jobs/{job.pk}").json()["last_execution"]
-
-
-def _permissions(*names: str) -> Any:
-    from django.contrib.auth.models import Permission
-
-    return Permission.objects.filter(codename__in=names)

@@ -1,0 +1,196 @@
+"""Run fire times of the past, because somebody asks for it: a range, its holes, or what a pause held back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import psycopg
+
+from scheduler_app.models import Backfill, Execution, Job, Status, database_now
+from scheduler_app.models.execution import LIVE
+from scheduler_app.rules import firing as rules
+from scheduler_app.rules.timetable import TICK, Timetable
+
+from . import notices
+from .promoting import LOCK_PLANS_SQL, promote_locked
+from .specs import SpecCache
+from .transactions import CannotDo, transaction_on_psycopg
+
+MOST_FIRE_TIMES = 10_000
+"""How many fire times one backfill may have."""
+
+_NAMESPACE = uuid.UUID("6f1c1c1e-6a0c-4a57-9a4e-3f5f1f0b7a11")
+_specs = SpecCache()
+
+INSERT_SQL = """
+INSERT INTO scheduler_app_execution
+    (job_id, revision_id, trigger, backfill, scheduled_for, run_after, queue, priority, status, requested_by)
+SELECT
+    job.id, revision.id, 'backfill', %(backfill)s, moment, scheduler_now(),
+    job.queue, job.priority, 'blocked', %(by)s
+FROM unnest(%(moments)s::timestamptz[]) AS moment
+JOIN scheduler_app_job AS job ON job.id = %(job_id)s AND job.deleted_at IS NULL
+JOIN scheduler_app_jobrevision AS revision
+  ON revision.job_id = job.id AND revision.version = job.version
+ON CONFLICT (backfill, scheduled_for) WHERE backfill IS NOT NULL DO NOTHING
+"""
+
+
+def fire_times_to_fill(
+    job: Job, since: datetime, until: datetime, *, only_missing: bool
+) -> list[datetime]:
+    """The fire times of the job's present schedule in [since, until] that a backfill would run, oldest first.
+
+    With `only_missing` those that have no success and nothing under way. Raises CannotDo when there are too many.
+    """
+    spec = job.spec()
+    closed = rules.own_closures(spec)
+    moments = list(
+        islice(
+            (
+                moment
+                for moment in Timetable.of(spec).between(since - TICK, min(until, database_now()))
+                if not any(
+                    stretch.since <= moment and (stretch.until is None or moment < stretch.until)
+                    for stretch in closed
+                )
+            ),
+            MOST_FIRE_TIMES + 1,
+        )
+    )
+    if len(moments) > MOST_FIRE_TIMES:
+        raise CannotDo(
+            f"There are more than {MOST_FIRE_TIMES:,} fire times from {since:%Y-%m-%d %H:%M:%S} to "
+            f"{until:%Y-%m-%d %H:%M:%S} UTC; choose a shorter range."
+        )
+    if only_missing and moments:
+        answered = set(
+            Execution.objects.filter(
+                job=job,
+                scheduled_for__range=(moments[0], moments[-1]),
+                status__in=(*LIVE, Status.SUCCEEDED),
+            )
+            .order_by()
+            .values_list("scheduled_for", flat=True)
+        )
+        moments = [moment for moment in moments if moment not in answered]
+    return moments
+
+
+def backfill(
+    job_id: int,
+    since: datetime,
+    until: datetime,
+    *,
+    by: str,
+    only_missing: bool = False,
+    max_running: int = 1,
+) -> Backfill:
+    """Run the fire times in [since, until], oldest first, at most `max_running` side by side.
+
+    Asking twice for the same range of the same definition runs nothing twice; `only_missing` asked again runs what
+    has failed meanwhile. The job's own limit holds too. Raises CannotDo.
+    """
+    if since > until:
+        raise CannotDo("The range ends before it begins.")
+    if not 1 <= max_running <= 1000:
+        raise CannotDo(f"Run 1 to 1000 side by side, not {max_running}.")
+    with transaction_on_psycopg() as connection:
+        connection.execute(LOCK_PLANS_SQL, {"job_ids": [job_id]})
+        job = Job.objects.filter(pk=job_id).first()
+        if job is None:
+            raise CannotDo("There is no such job; it may have been deleted.")
+        moments = fire_times_to_fill(job, since, until, only_missing=only_missing)
+        key = (
+            uuid.uuid4()
+            if only_missing
+            else uuid.uuid5(_NAMESPACE, f"{job_id} {job.version} {since} {until}")
+        )
+        return _create(connection, job, key, since, until, moments, by, only_missing, max_running)
+
+
+def run_fire_times(
+    connection: psycopg.Connection[Any], job: Job, moments: Sequence[datetime], *, by: str
+) -> Backfill:
+    """Run these fire times of a job whose plan the caller's transaction has locked, one after another."""
+    return _create(
+        connection, job, uuid.uuid4(), moments[0], moments[-1], moments, by, True, max_running=1
+    )
+
+
+def missed_while_paused(job: Job, *, now: datetime) -> int:
+    """How many fire times a paused job has missed so far; closed days left out."""
+    return sum(timetable.count(start, end) for timetable, start, end in _paused_stretches(job, now))
+
+
+def fire_times_while_paused(job: Job, *, now: datetime, last_only: bool) -> list[datetime]:
+    """What a resume may run after all; raises CannotDo when that is too many."""
+    stretches = list(_paused_stretches(job, now))
+    if last_only:
+        for timetable, start, end in reversed(stretches):
+            last = timetable.previous_before(end + TICK)
+            if last is not None and last > start:
+                return [last]
+        return []
+    missed = missed_while_paused(job, now=now)
+    if missed > MOST_FIRE_TIMES:
+        raise CannotDo(
+            f"{job.name} missed {missed:,} fire times while it was paused; "
+            f"at most {MOST_FIRE_TIMES:,} can be run. Run the last, or none."
+        )
+    return [moment for table, start, end in stretches for moment in table.between(start, end)]
+
+
+def _paused_stretches(job: Job, now: datetime) -> Iterable[tuple[Timetable, datetime, datetime]]:
+    """The open parts, as (start, end], of the time for which the job has been paused."""
+    if job.paused_at is None or not job.enabled:
+        return
+    spec = job.spec()
+    timetable = Timetable.of(spec)
+    start = job.paused_at - TICK
+    end = min(now, job.paused_until - TICK) if job.paused_until else now
+    for closed in rules.own_closures(spec):
+        if closed.since > end:
+            break
+        if closed.since - TICK > start:
+            yield timetable, start, closed.since - TICK
+        start = end if closed.until is None else max(start, closed.until - TICK)
+    if start < end:
+        yield timetable, start, end
+
+
+def _create(
+    connection: psycopg.Connection[Any],
+    job: Job,
+    key: uuid.UUID,
+    since: datetime,
+    until: datetime,
+    moments: Sequence[datetime],
+    by: str,
+    only_missing: bool,
+    max_running: int,
+) -> Backfill:
+    record, created = Backfill.objects.get_or_create(
+        pk=key,
+        defaults={
+            "job": job,
+            "since": since,
+            "until": until,
+            "only_missing": only_missing,
+            "max_running": max_running,
+            "count": len(moments),
+            "requested_by": by,
+        },
+    )
+    if created and moments:
+        connection.execute(
+            INSERT_SQL, {"backfill": key, "job_id": job.pk, "moments": list(moments), "by": by}
+        )
+        promote_locked(connection, _specs, [job.pk])
+        notices.notify(connection, notices.READY)
+    record.refresh_from_db()
+    return record
