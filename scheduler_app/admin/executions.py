@@ -247,7 +247,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
                 "error": masked_text(execution.error),
                 "result": result,
                 "exchange": _exchange(spec.kind, result),
-                "failures": execution.failures[::-1][:FAILURES_SHOWN],
+                "traceback": masked_text(execution.traceback),
+                "failures": masked(execution.failures[::-1][:FAILURES_SHOWN]),
                 "older_failures": max(0, len(execution.failures) - FAILURES_SHOWN),
                 "log": shown_log(execution.pk),
                 "can": _verbs_for(execution, self.has_run_permission(request)),
@@ -379,6 +380,7 @@ def shown_log(execution_id: int) -> ShownLog:
             log.is_cut = True
             text = text[len(text) - left :].partition("\n")[2]
         left -= len(text)
+        text = masked_text(text)
         if log.attempts and log.attempts[-1].attempt == attempt:
             log.attempts[-1].text = text + log.attempts[-1].text
         else:
@@ -397,7 +399,7 @@ def _whole_log(execution_id: int) -> Iterator[str]:
         if number != attempt:
             attempt = number
             yield f"--- attempt {number} ---\n"
-        yield text
+        yield masked_text(text)
 
 
 def _verbs_for(execution: Execution, may_run: bool) -> dict[str, bool]:

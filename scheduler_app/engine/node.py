@@ -19,10 +19,10 @@ from .database import DatabaseClock, Session, Unavailable
 from .heartbeat import Heartbeat
 from .listener import Listener
 from .pool import Pool
-from .pruner import Pruner
 from .recorder import Recorder
 from .runner import StopCause
 from .scheduler import Scheduler
+from .upkeep import Upkeep
 from .wake import Wake
 
 logger = logging.getLogger(__name__)
@@ -118,12 +118,12 @@ class Node:
             session=self._session,
             wake=self._wake,
         )
-        pruner = Pruner(self._config)
-        for part in (self._recorder, pool, heartbeat, listener, pruner):
+        upkeep = Upkeep(self._config)
+        for part in (self._recorder, pool, heartbeat, listener, upkeep):
             part.start()
         self._loop()
         listener.close()
-        pruner.close()
+        upkeep.close()
         if self._declared_dead.is_set():
             # Others answer for everything that was held here; nothing of it may be written any more.
             pool.close()

@@ -32,6 +32,7 @@ from .verbs import (
     skip_next,
     unskip_next,
 )
+from .zones import replan_moved_zones
 
 __all__ = [
     "CHANNEL",
@@ -66,6 +67,7 @@ __all__ = [
     "prune",
     "record_progress",
     "register_node",
+    "replan_moved_zones",
     "rescue",
     "resume",
     "resume_expired",

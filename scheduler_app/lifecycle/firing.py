@@ -21,6 +21,7 @@ from scheduler_app.rules.timetable import TICK
 
 from . import locks
 from .specs import UNREADABLE, SpecCache
+from .zones import remember_zones
 
 logger = logging.getLogger(__name__)
 
@@ -214,6 +215,8 @@ class _Rows:
 
     columns: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     cancel_running: list[int] = field(default_factory=list)
+    zones: set[str] = field(default_factory=set)
+    """Those that the new plans were made in."""
 
     NAMES = (
         *("fire_jobs", "fire_revisions", "fire_at", "fire_queues", "fire_priorities"),
@@ -279,6 +282,10 @@ def _decide_locked(
         executions, ready = connection.execute(WRITE_SQL, rows.parameters()).fetchone() or (0, 0)
         if rows.cancel_running:
             connection.execute(CANCEL_RUNNING_SQL, {"job_ids": rows.cancel_running})
+        fresh_zones = rows.zones - specs.zones
+        if fresh_zones:
+            remember_zones(connection, fresh_zones)
+    specs.zones |= fresh_zones
     return Fired(
         jobs=len(plans),
         executions=executions,
@@ -380,6 +387,7 @@ def _decide_one(
             if is_last:
                 # A pause that covers many jobs leaves their plans alone: its fire times are decided as they come.
                 next_fire_at = rules.next_fire_at(decision, spec, own)
+                rows.zones.add(spec.timezone)
         except Exception as error:
             # Written past the validation, most likely. It stops this job and no other, and the job says so.
             is_known = isinstance(error, Invalid)

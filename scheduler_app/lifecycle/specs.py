@@ -32,6 +32,8 @@ class SpecCache:
         self._size = size
         self._specs: OrderedDict[int, JobSpec] = OrderedDict()
         self._lock = threading.Lock()
+        self.zones: set[str] = set()
+        """Time zones whose data the database remembers."""
 
     def get_many(
         self, connection: psycopg.Connection[Any], revision_ids: Iterable[int]

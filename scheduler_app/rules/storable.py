@@ -326,13 +326,14 @@ class _RunsOn(BaseException):
 
 def _message(error: BaseException) -> str:
     try:
+        to_text = type(error).__str__
         types = {type(arg) for arg in error.args}
-        if isinstance(type(error).__str__, FunctionType) or not types <= _PLAIN | _CONTAINERS:
-            return _stepping(str, error)
-        if types & _CONTAINERS:
+        if to_text is BaseException.__str__ and types & _CONTAINERS:
             # Bounded, which str() would not be.
             return shown(error.args[0] if len(error.args) == 1 else error.args)
-        return str(error)
+        if types <= _PLAIN and not isinstance(to_text, FunctionType):
+            return str(error)
+        return _stepping(str, error)
     except BaseException as trouble:  # noqa: BLE001 - includes what `__str__` raises
         return f"(its text cannot be shown: {_trouble(trouble)})"
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from django.db import connection as django_connection
 from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
-from .support import TABLES, ClusterClock, Connection, open_connection, replace_clock
+from .support import ClusterClock, Connection, empty_tables, open_connection, replace_clock
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +16,7 @@ def transactional_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) 
     """The test database, with the scheduler's tables emptied afterwards: a tenth of the time of Django's flush."""
     with django_db_blocker.unblock():
         yield
-        with django_connection.cursor() as cursor:
-            cursor.execute(f"TRUNCATE {', '.join(f'scheduler_app_{name}' for name in TABLES)}")
+        empty_tables()
         connections.close_all()
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+from django.apps import apps
 from django.db import connection as django_connection
 from django.db import connections
 
@@ -23,8 +24,6 @@ from scheduler_app.models import Execution, Gap, Job, JobPlan, Node, Status, Tri
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 MISFIRE_AFTER_S = 5
 DEADLINE_S = 60
-
-TABLES = (*("job", "jobplan", "jobrevision", "execution", "logchunk", "gap", "node", "pause"),)
 
 _numbers = itertools.count(1)
 
@@ -66,6 +65,13 @@ def replace_clock(body: str) -> None:
 def after_noon(seconds: float) -> datetime:
     """So many seconds after noon; before it when negative."""
     return NOON + timedelta(seconds=seconds)
+
+
+def empty_tables() -> None:
+    """Forget all jobs, executions and nodes."""
+    tables = [model._meta.db_table for model in apps.get_app_config("scheduler_app").get_models()]
+    with django_connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {', '.join(tables)}")
 
 
 # --- Rows to begin from -----------------------------------------------------------------------

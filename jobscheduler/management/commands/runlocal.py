@@ -21,6 +21,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection, connections
 
 from jobscheduler.embeddeddb.base import DatabaseWrapper
+from jobscheduler.embeddeddb.server import EmbeddedDatabaseError
 from jobscheduler.models import FirstRunStep
 from jobscheduler.operator_account import (
     USERNAME,
@@ -65,6 +66,8 @@ class Command(BaseCommand):
                 self.run_processes()
         except Interrupted:
             self.say("Stopped.")
+        except EmbeddedDatabaseError as error:
+            raise CommandError(str(error)) from error
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         urged = self.stopping.is_set()

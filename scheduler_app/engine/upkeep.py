@@ -1,4 +1,4 @@
-"""Remove old history beside the node's work, in batches that nobody notices."""
+"""What can wait: remove old history, in batches that nobody notices, and look for new time zone data."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ BATCH_S = 0.1
 PAUSE_S = 0.05
 
 
-class Pruner:
+class Upkeep:
     """A thread that wakes once a minute."""
 
     def __init__(self, config: SchedulerConfig) -> None:
         self._config = config
-        self._session = Session(config, "pruner")
+        self._session = Session(config, "upkeep")
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pruner", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -42,13 +42,24 @@ class Pruner:
         self._closing.set()
 
     def _run(self) -> None:
-        while not self._closing.wait(INTERVAL_S):
+        checked_zones = False
+        while not self._closing.is_set():
             try:
+                if not checked_zones:
+                    self._check_zones()
+                    checked_zones = True
                 self._prune()
             except (Unavailable, psycopg.Error) as error:
-                logger.warning("pruning failed, trying again in %g s: %s", INTERVAL_S, error)
+                logger.warning("upkeep failed, trying again in %g s: %s", INTERVAL_S, error)
             # Its connection would idle for most of the time.
             self._session.close()
+            self._closing.wait(INTERVAL_S)
+
+    def _check_zones(self) -> None:
+        """Once in a process's life, which reads the zone data once: has another release moved fire times?"""
+        replanned = self._session.call(lifecycle.replan_moved_zones)
+        if replanned:
+            logger.info("planned anew after a change of time zone data jobs=%s", replanned)
 
     def _prune(self) -> None:
         began = time.monotonic()
