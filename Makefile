@@ -5,6 +5,8 @@ SHELL := /bin/sh
 VENV := .venv
 VENV_LATEST := .venv-latest
 BIN := $(VENV)/bin
+# Tests wait more than they compute, so two processes help on any machine; WORKERS=0 uses none beside pytest's own.
+WORKERS := 2
 
 .DEFAULT_GOAL := help
 .PHONY: help run password test test-latest check format clean venv venv-dev venv-latest
@@ -19,10 +21,10 @@ password: venv ## print the operator's user name and password again
 	@DEBUG="$${DEBUG:-1}" exec $(BIN)/python manage.py operatorpassword
 
 test: venv-dev ## run the tests (ARGS="-k word"; TEST_DATABASE_URL=... for a server of your own)
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 test-latest: venv-latest ## run the tests on Django 6.1, which needs Python 3.12 or newer
-	@exec $(VENV_LATEST)/bin/python -m pytest $(ARGS)
+	@exec $(VENV_LATEST)/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
 # What `check --deploy` looks at: settings as in production. It connects to no database.
 PRODUCTION := DEBUG=0 DATABASE_URL=postgresql://localhost/unused ALLOWED_HOSTS=example.org \

@@ -103,7 +103,7 @@ def duration(delta: timedelta | float | None) -> str:
         return f"{sign}{seconds * 1000:.0f} ms"
     if seconds < 59.95:
         return f"{sign}{seconds:.1f} s"
-    return sign + span(timedelta(seconds=seconds))
+    return sign + span(timedelta(seconds=round(seconds)))
 
 
 def printable(text: object) -> str:

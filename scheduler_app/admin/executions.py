@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import F, Func, IntegerField, QuerySet, Sum, Window
+from django.db.models import Count, F, Func, IntegerField, QuerySet, Sum, Window
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
@@ -365,17 +365,20 @@ def shown_log(execution_id: int) -> ShownLog:
     """The newest LOG_SHOWN bytes of the log, by attempt, oldest first."""
     size = Func(F("text"), function="octet_length", output_field=IntegerField())
     newest_first = [F("attempt").desc(), F("seq").desc()]
-    before = Window(Sum(size), order_by=newest_first) - size
     chunks = list(
         LogChunk.objects.filter(execution=execution_id)
-        .annotate(newer=before)
+        .annotate(
+            newer=Window(Sum(size), order_by=newest_first) - size,
+            parts=Window(Count("pk")),
+        )
         .filter(newer__lt=LOG_SHOWN)
         .order_by(*newest_first)
-        .values_list("attempt", "text")
+        .values_list("attempt", "text", "parts")
     )
     log = ShownLog()
     left = LOG_SHOWN
-    for attempt, text in chunks:
+    for attempt, text, parts in chunks:
+        log.is_cut |= parts > len(chunks)
         if len(text) > left:
             log.is_cut = True
             text = text[len(text) - left :].partition("\n")[2]
@@ -386,9 +389,6 @@ def shown_log(execution_id: int) -> ShownLog:
         else:
             log.attempts.append(AttemptLog(attempt, text))
     log.attempts.reverse()
-    if chunks and not log.is_cut:
-        shown = LogChunk.objects.filter(execution=execution_id).count()
-        log.is_cut = shown > len(chunks)
     return log
 
 

@@ -21,6 +21,10 @@ class MenuFilter(admin.SimpleListFilter):
     template = "admin/scheduler_app/filter_menu.html"
     all_label = "All"
 
+    def value(self) -> str | None:
+        """What was asked for, as far as a database can be asked for it."""
+        return (super().value() or "").replace("\x00", "") or None
+
     def choices(self, changelist: Any) -> Any:
         """The choices, the first for none."""
         for index, choice in enumerate(super().choices(changelist)):

@@ -209,10 +209,11 @@ class JobForm(_JobModelForm):
     target = forms.CharField(
         max_length=2000, widget=SuggestionInput(known_targets, {"class": "vLargeTextField"})
     )
-    arguments = ArgumentsField(required=False)
+    arguments = ArgumentsField(required=False, initial=dict)
     timezone = forms.CharField(
         label="Time zone",
         max_length=64,
+        initial="UTC",
         widget=SuggestionInput(_zones, {"class": "vTextField"}),
         help_text="Of the schedule and of the moments below, such as Europe/Berlin.",
     )
@@ -259,7 +260,8 @@ class JobForm(_JobModelForm):
             for name, field in self.fields.items():
                 if isinstance(field, forms.FloatField):
                     # 3600 and not 3600.0
-                    self.initial[name] = f"{getattr(self.instance, name):.12g}"
+                    value = getattr(self.instance, name)
+                    self.initial[name] = int(value) if value == int(value) else value
             self.initial["arguments"] = masked(self.instance.arguments)
             self.initial["target"] = masked_text(self.instance.target)
         self._stored_arguments = self.instance.arguments

@@ -175,6 +175,10 @@ class Strict(serializers.Serializer[Any]):
         return bound
 
     def run_validation(self, data: Any = empty) -> Any:
+        if data is None:
+            raise serializers.ValidationError(
+                {"non_field_errors": [self.error_messages["invalid"]]}
+            )
         unknown = {
             shown(key): [f"{shown(key)} is not a {self.part} of {self.noun}."]
             for key in (data if isinstance(data, Mapping) else ())

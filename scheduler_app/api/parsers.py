@@ -15,8 +15,9 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_DIGITS = 4000
 
-# Possessive, and a string that does not end matches up to the end: linear in the text, whatever it holds.
-_STRING_OR_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+# Possessive, and a string that does not end matches up to the end of the text, even where that is a
+# backslash: each quote is looked at once, so the time grows with the length, whatever the text holds.
+_STRING_OR_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 

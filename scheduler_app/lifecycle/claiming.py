@@ -15,6 +15,7 @@ from scheduler_app.rules.spec import JobSpec
 
 from . import locks
 from .fences import JOB_IS_GONE, JOB_IS_PAUSED
+from .promoting import LOCK_PLANS_SQL
 from .specs import UNREADABLE, SpecCache
 
 logger = logging.getLogger(__name__)
@@ -65,12 +66,10 @@ RETURNING
     execution.backfill IS NOT NULL
 """
 
-LOCK_PLANS_OF_SQL = """
+JOBS_OF_SQL = """
 SELECT job_id
-FROM scheduler_app_jobplan
-WHERE job_id IN (SELECT job_id FROM scheduler_app_execution WHERE id = ANY(%(ids)s))
-ORDER BY job_id
-FOR UPDATE
+FROM scheduler_app_execution
+WHERE id = ANY(%(ids)s) AND job_id IS NOT NULL
 """
 
 HAND_BACK_SQL = f"""
@@ -201,7 +200,8 @@ def hand_back(connection: psycopg.Connection[Any], given: Sequence[HandBack]) ->
         "expected": ["running"] * len(given),
     }
     with connection.transaction():
-        connection.execute(LOCK_PLANS_OF_SQL, parameters)
+        job_ids = {job_id for (job_id,) in connection.execute(JOBS_OF_SQL, parameters)}
+        connection.execute(LOCK_PLANS_SQL, {"job_ids": list(job_ids)})
         return {row[0] for row in connection.execute(HAND_BACK_SQL, parameters)}
 
 

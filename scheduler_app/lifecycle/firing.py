@@ -64,12 +64,15 @@ FOR UPDATE OF plan SKIP LOCKED
 """
 
 REVISIONS_SQL = """
-SELECT later.job_id, later.id, later.created_at
+SELECT planned.job_id, later.id, later.created_at
 FROM unnest(%(job_ids)s::bigint[], %(revision_ids)s::bigint[]) AS planned (job_id, revision_id)
 JOIN scheduler_app_jobrevision AS current ON current.id = planned.revision_id
-JOIN scheduler_app_jobrevision AS later
-  ON later.job_id = planned.job_id AND later.version > current.version
-ORDER BY later.job_id, later.version
+CROSS JOIN LATERAL (   -- ordered job by job: ordered as a whole, the revisions of all jobs are read
+    SELECT id, created_at
+    FROM scheduler_app_jobrevision
+    WHERE job_id = planned.job_id AND version > current.version
+    ORDER BY version
+) AS later
 """
 
 LIVE_SQL = """

@@ -13,7 +13,7 @@ WHERE id IN (
     SELECT id
     FROM scheduler_app_job
     WHERE paused_until <= scheduler_now()
-    ORDER BY id
+    ORDER BY paused_until
     LIMIT 1000
     FOR UPDATE SKIP LOCKED
 )

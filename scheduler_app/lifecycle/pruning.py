@@ -66,6 +66,7 @@ WITH gone AS MATERIALIZED (
     FROM scheduler_app_job AS job
     WHERE job.deleted_at < scheduler_now() - make_interval(secs => %(age_s)s)
       AND NOT EXISTS (SELECT FROM scheduler_app_execution WHERE job_id = job.id)
+    ORDER BY job.deleted_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ), plans AS (

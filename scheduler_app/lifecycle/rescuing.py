@@ -37,7 +37,7 @@ LEFT JOIN scheduler_app_node AS node ON node.id = execution.node_id
 LEFT JOIN scheduler_app_jobplan AS plan ON plan.job_id = execution.job_id
 WHERE execution.status = 'running'
   AND (node.state IS NULL OR node.state NOT IN ('active', 'draining'))
-ORDER BY execution.id
+ORDER BY execution.node_id   -- leads the planner to the index of running rows, and past those of all or all live
 LIMIT %(limit)s
 """
 

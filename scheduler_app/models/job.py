@@ -300,7 +300,11 @@ class Job(models.Model):
                 fields=["paused_until"],
                 condition=Q(paused_until__isnull=False),
                 name="job_pause_ends",
-            )
+            ),
+            # What pruning looks for.
+            models.Index(
+                fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="job_deleted"
+            ),
         ]
         permissions = [
             ("run_job", "Can run jobs, and cancel and retry executions"),

@@ -126,7 +126,7 @@ class Exchange:
 
     def timed_out(self) -> RequestFailed:
         """The error for a deadline that has passed."""
-        message = f"Timed out after {self.seconds:.3g} s while {self.phase}."
+        message = f"Timed out after {_seconds(self.seconds)} while {self.phase}."
         return RequestFailed(message, reason="timed_out")
 
     def stop(self) -> None:
@@ -572,6 +572,10 @@ def _place(url: Url, address: Address) -> str:
     return where if url.host == str(address) else f"{url.host} ({where})"
 
 
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.1f}".removesuffix(".0") + " s"
+
+
 def _refused(message: str) -> RequestFailed:
     return RequestFailed(message, reason="address_refused", permanent=True)
 
@@ -601,7 +605,9 @@ def _as_failure(error: Exception, request: Request, exchange: Exchange) -> Reque
         message = f"{host} closed the connection without an answer."
         return RequestFailed(message, reason="connection_lost")
     if isinstance(error, _ConnectTimedOut):
-        message = f"No connection within {request.connect_timeout_s:.3g} s, while {exchange.phase}."
+        message = (
+            f"No connection within {_seconds(request.connect_timeout_s)} while {exchange.phase}."
+        )
         return RequestFailed(message, reason="connect_timed_out")
     if isinstance(error, TimeoutError):
         return exchange.timed_out()

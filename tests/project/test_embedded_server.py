@@ -299,8 +299,12 @@ class TestAsRoot:
         newest = home / module.newest_binaries().relative_to(package.parent)
         monkeypatch.setattr(module, "newest_binaries", lambda: newest)
         server = make_server("home", "project", "var", "postgresql", made=False)
-
-        server.start()
+        # A careful root's mask must not shut out the user that the directories are made for.
+        mask = os.umask(0o077)
+        try:
+            server.start()
+        finally:
+            os.umask(mask)
 
         assert ask(server, "SELECT 1") == 1
         assert server.place.data.is_relative_to(directory / "state")
@@ -311,6 +315,17 @@ class TestAsRoot:
         # Another process comes to the same place.
         again = make_server("home", "project", "var", "postgresql", made=False)
         assert not again.start()
+
+    def test_data_that_its_user_cannot_reach_any_more_is_not_replaced_by_an_empty_one(
+        self, make_server: MakeServer, directory: Path
+    ) -> None:
+        make_server("project")
+        directory.chmod(0o700)
+
+        with pytest.raises(EmbeddedDatabaseError, match="cannot get there any more"):
+            EmbeddedServer(directory / "project").start()
+
+        directory.chmod(0o711)
 
     def test_the_owner_of_the_data_runs_it(self, make_server: MakeServer, directory: Path) -> None:
         nobody = pwd.getpwnam("nobody")

@@ -1,0 +1,224 @@
+"""Nodes, pauses, gaps, the front page, and the warning while nothing fires."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from scheduler_app import lifecycle
+from scheduler_app.models import Gap, Node, NodeState, Pause, Status, database_now
+
+from .admin_support import (
+    EXECUTIONS,
+    GAPS,
+    JOBS,
+    NODES,
+    OPERATOR,
+    PAUSES,
+    VIEWER,
+    Browser,
+    log_of,
+    make_execution,
+    make_job,
+    make_node,
+)
+
+pytestmark = pytest.mark.django_db
+
+ALARM = "Nothing fires"
+
+
+# --- Nodes ------------------------------------------------------------------------------------
+
+
+def test_the_list_says_who_lives_ticks_and_is_busy() -> None:
+    now = database_now()
+    node = make_node(name="web-1", busy=3, queues=["imports", "mail"], release="2030.1")
+    Node.objects.update(heartbeat_at=now - timedelta(seconds=2))
+    make_execution(make_job(), status=Status.RUNNING, node=node)
+    make_node(name="web-2", state=NodeState.DEAD, state_reason="no heartbeat since noon")
+
+    text = Browser(*VIEWER).open(NODES).main
+
+    for part in (
+        *("web-1", "Active", "2 s ago", "3 of 10", "imports, mail", "2030.1", "polling"),
+        *("web-2", "Dead", "no heartbeat since noon"),
+    ):
+        assert part in text
+
+
+def test_a_node_that_calls_itself_active_but_is_silent_or_stuck_is_seen() -> None:
+    now = database_now()
+    silent = make_node(name="silent", last_tick_at=now)
+    Node.objects.filter(pk=silent.pk).update(heartbeat_at=now - timedelta(minutes=2))
+    stuck = make_node(name="stuck", last_tick_at=now - timedelta(minutes=3))
+
+    text = Browser(*VIEWER).open(NODES).main
+
+    assert "Silent" in text and "Does not tick" in text
+    page = Browser(*VIEWER, name="other").open(f"{NODES}{stuck.pk}/change/")
+    assert "has not completed a turn for 3 min" in page.main
+
+
+def test_the_page_of_a_node_shows_what_it_runs() -> None:
+    node = make_node(name="web-1")
+    execution = make_execution(make_job(name="imports"), status=Status.RUNNING, node=node)
+    browser = Browser(*VIEWER)
+
+    page = browser.open(f"{NODES}{node.pk}/change/")
+
+    assert "imports" in page.main and str(execution.pk) in page.links
+    assert "web-1" in found(browser, "state=alive")
+    assert found(browser, "state=dead") == set()
+
+
+def found(browser: Browser, query: str) -> set[str]:
+    page = browser.open(f"{NODES}?{query}")
+    return {node.name for node in Node.objects.all() if node.name in page.links}
+
+
+# --- The alarm --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/admin/", JOBS, EXECUTIONS, NODES, "/admin/password_change/"])
+def test_every_page_warns_while_no_node_ticks(path: str) -> None:
+    browser = Browser(*VIEWER)
+
+    assert ALARM in browser.open(path).text
+    node = make_node(last_tick_at=database_now() - timedelta(minutes=5))
+    assert "5 min ago" in browser.open(path).text
+    Node.objects.filter(pk=node.pk).update(last_tick_at=database_now())
+    assert ALARM not in browser.open(path).text
+    Node.objects.update(state=NodeState.STOPPED, finished_at=database_now())
+    assert ALARM in browser.open(path).text
+
+
+def test_those_who_may_not_see_nodes_are_not_told() -> None:
+    browser = Browser("view_job")
+
+    assert ALARM not in browser.open(JOBS).text
+    browser.client.logout()
+    assert ALARM not in browser.open("/admin/login/").text
+
+
+# --- Pauses -----------------------------------------------------------------------------------
+
+
+def test_a_queue_is_paused_and_resumed() -> None:
+    make_job(queue="imports")
+    browser = Browser(*OPERATOR)
+    browser.open(PAUSES)
+    page = browser.open(browser.page.links["Pause…"])
+    assert ("option", {"value": "imports"}) in page.elements
+
+    browser.press("Pause", scope="queue", value="imports", reason="supplier down", until="1d")
+
+    pause = Pause.objects.get()
+    assert (pause.scope, pause.value, pause.paused_by) == ("queue", "imports", "ana")
+    assert pause.paused_until is not None
+    assert "supplier down" in browser.page.main
+
+    browser.press("Resume")
+
+    pause.refresh_from_db()
+    assert pause.ended_at is not None and pause.ended_by == "ana"
+    assert "supplier down" not in browser.page.main
+    assert "supplier down" in browser.open(f"{PAUSES}?state=ended").main
+    assert log_of(pause) == ["ana: Paused: supplier down", "ana: Resumed."]
+
+
+@pytest.mark.parametrize(
+    ("scope", "value"), [("all", "imports"), ("queue", ""), ("tag", " "), ("job", "x"), ("", "")]
+)
+def test_a_pause_that_names_nothing_is_refused(scope: str, value: str) -> None:
+    browser = Browser(*OPERATOR)
+    browser.open(f"{PAUSES}add/")
+
+    browser.press("Pause", scope=scope, value=value)
+
+    assert browser.status == 200
+    assert not Pause.objects.exists()
+
+
+def test_what_is_paused_already_is_said() -> None:
+    lifecycle.pause_scope("all", by="ben")
+    browser = Browser(*OPERATOR)
+    browser.open(f"{PAUSES}add/")
+
+    page = browser.press("Pause", scope="all", value="")
+
+    assert "everything is paused already" in page.main
+    assert Pause.objects.count() == 1
+
+
+def test_pauses_need_their_permissions() -> None:
+    pause = lifecycle.pause_scope("all", by="ben")
+    viewer = Browser(*VIEWER, "pause_job", "run_job", name="viewer")
+
+    assert viewer.post(f"{PAUSES}{pause.pk}/resume/").status_code == 403
+    assert viewer.post(f"{PAUSES}add/", scope="tag", value="x").status_code == 403
+    operator = Browser(*OPERATOR, name="operator")
+    assert operator.client.get(f"{PAUSES}{pause.pk}/resume/").status_code == 405
+    assert operator.client.post(f"{PAUSES}{pause.pk}/resume/").status_code == 403
+
+    pause.refresh_from_db()
+    assert pause.ended_at is None
+    assert Pause.objects.count() == 1
+
+
+# --- Gaps and the front page ------------------------------------------------------------------
+
+
+def test_gaps_say_why_in_words() -> None:
+    now = database_now()
+    job, other = make_job(name="imports"), make_job(name="exports")
+    Gap.objects.create(
+        job=job, first_at=now, last_at=now, count=7, reason="paused", who="ben", detail="disk full"
+    )
+    Gap.objects.create(job=other, first_at=now, last_at=now, count=1, reason="missed")
+    browser = Browser(*VIEWER)
+
+    def jobs_in(query: str) -> set[str]:
+        links = browser.open(GAPS + query).addresses
+        return {one.name for one in (job, other) if f"{JOBS}{one.pk}/" in links}
+
+    text = browser.open(GAPS).main
+    assert "imports 7 paused by ben disk full" in text
+    assert "no node was there in time" in text
+    assert jobs_in("") == {"imports", "exports"}
+    assert jobs_in(f"?job={job.pk}") == {"imports"}
+    assert jobs_in("?reason=missed") == {"exports"}
+    assert jobs_in("?q=import") == {"imports"}
+
+
+def test_the_front_page_shows_what_happens_now() -> None:
+    now = database_now()
+    node = make_node(name="web-1")
+    job = make_job(name="imports", schedule="@every 1h")
+    job.plan.__class__.objects.update(next_fire_at=now + timedelta(minutes=20), dirty=False)
+    make_execution(
+        job, status=Status.FAILED, error="no paper", scheduled_for=now - timedelta(minutes=5)
+    )
+    make_execution(
+        make_job(name="slow"),
+        status=Status.RUNNING,
+        node=node,
+        scheduled_for=now - timedelta(minutes=1),
+        started_at=now - timedelta(minutes=1),
+    )
+
+    text = Browser(*VIEWER).open("/admin/").main
+
+    for part in ("1 Failed", "1 Running", "imports in 19 min", "slow for 1 min on web-1"):
+        assert part in text
+    assert "1 × in 24 h, last 5 min ago no paper" in text
+    assert "web-1 0 of 10 busy" in text
+
+
+def test_the_front_page_shows_only_what_one_may_see() -> None:
+    make_execution(make_job(name="imports"), status=Status.FAILED)
+
+    text = Browser("view_node").open("/admin/").main
+
+    assert "imports" not in text and "Failed" not in text
