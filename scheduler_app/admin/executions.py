@@ -364,7 +364,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
 def shown_log(execution_id: int) -> ShownLog:
     """The newest LOG_SHOWN bytes of the log, by attempt, oldest first."""
     size = Func(F("text"), function="octet_length", output_field=IntegerField())
-    newest_first = [F("attempt").desc(), F("seq").desc()]
+    newest_first = [F("attempt").desc(), F("token").desc(), F("seq").desc()]
     chunks = list(
         LogChunk.objects.filter(execution=execution_id)
         .annotate(
@@ -394,7 +394,7 @@ def shown_log(execution_id: int) -> ShownLog:
 
 def _whole_log(execution_id: int) -> Iterator[str]:
     attempt = None
-    chunks = LogChunk.objects.filter(execution=execution_id).order_by("attempt", "seq")
+    chunks = LogChunk.objects.filter(execution=execution_id).order_by("attempt", "token", "seq")
     for number, text in chunks.values_list("attempt", "text").iterator(chunk_size=20):
         if number != attempt:
             attempt = number

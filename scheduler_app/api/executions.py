@@ -208,7 +208,9 @@ class ExecutionViewSet(ApiViewSet[Execution]):
         """What it printed and logged, of all attempts or of ?attempt=N, as plain text."""
         query = LogQuery.of(request)
         execution = self._find(pk)
-        chunks = LogChunk.objects.filter(execution_id=execution.pk).order_by("attempt", "seq")
+        chunks = LogChunk.objects.filter(execution_id=execution.pk).order_by(
+            "attempt", "token", "seq"
+        )
         if "attempt" in query:
             chunks = chunks.filter(attempt=query["attempt"])
         response = StreamingHttpResponse(log_text(chunks), content_type="text/plain; charset=utf-8")

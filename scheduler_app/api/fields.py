@@ -120,6 +120,17 @@ class MomentField(_Typed, serializers.DateTimeField):
         return moment
 
 
+class NamedField(serializers.SlugRelatedField[Any]):
+    """Another thing by its name."""
+
+    default_error_messages = {"does_not_exist": "There is none with this name: {value}."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str) or "\0" in data:
+            self.fail("does_not_exist", value=shown(data))
+        return super().to_internal_value(data)
+
+
 class JsonField(serializers.JSONField):
     """Any JSON; in an HTML form its text, where nothing means not given."""
 
@@ -252,6 +263,8 @@ def allowed_by(field: Any) -> str:
             found = f"a list, each item {allowed_by(field.child)}"
             if field.max_length is not None:
                 found += f", at most {field.max_length} of them"
+        case serializers.SlugRelatedField():
+            found = "the name of one that exists"
         case serializers.CharField():
             found = "a text"
             if field.max_length is not None:

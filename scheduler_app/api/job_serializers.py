@@ -14,7 +14,8 @@ from django.db.models import OuterRef, Subquery
 from django.utils.functional import cached_property
 from rest_framework import serializers
 
-from scheduler_app.models import Execution, Job, database_now
+from scheduler_app.lifecycle import RUN_CHOICES
+from scheduler_app.models import Calendar, Execution, Job, database_now
 from scheduler_app.models.job import Provenance
 from scheduler_app.rules.masking import MASK, mask_places, masked, masked_text, unmasked
 from scheduler_app.rules.problems import Invalid, Problem
@@ -27,6 +28,7 @@ from .fields import (
     FlagField,
     JsonField,
     MomentField,
+    NamedField,
     NumberField,
     Strict,
     TagsField,
@@ -48,6 +50,9 @@ WRITABLE = (
     "end_at",
     "max_runs",
     "jitter_s",
+    "calendar",
+    "calendar_mode",
+    "on_closed",
     "kind",
     "target",
     "arguments",
@@ -94,6 +99,13 @@ class JobSerializer(Strict, serializers.ModelSerializer[Job]):
         required=False,
         style={"base_template": "input.html"},
         help_text="In a form: with commas between them.",
+    )
+    calendar = NamedField(
+        queryset=Calendar.objects.all(),
+        slug_field="name",
+        required=False,
+        allow_null=True,
+        help_text="The name of a calendar.",
     )
     version = WholeField(
         min_value=1,
@@ -292,9 +304,14 @@ class PauseSerializer(Strict):
 
 
 class ResumeSerializer(Strict):
-    """Resuming takes nothing."""
+    """What becomes of the fire times meanwhile."""
 
     noun = "resume"
+    run = WordField(
+        choices=RUN_CHOICES,
+        default="none",
+        help_text="Which of the fire times meanwhile are run after all.",
+    )
 
 
 class RunSerializer(Strict):

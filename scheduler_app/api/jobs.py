@@ -72,7 +72,7 @@ class JobViewSet(ApiViewSet[Job]):
     }
 
     def get_queryset(self) -> QuerySet[Job]:
-        jobs: QuerySet[Job] = Job.objects.select_related("plan", "owner")
+        jobs: QuerySet[Job] = Job.objects.select_related("plan", "owner", "calendar")
         return jobs
 
     # --- Reading ---
@@ -175,10 +175,13 @@ class JobViewSet(ApiViewSet[Job]):
 
     @action(detail=True, methods=["post"], serializer_class=ResumeSerializer)
     def resume(self, request: Request, job: str) -> Response:
-        """Fire again from now on; the fire times meanwhile are not made up for."""
-        self.get_serializer(data=request.data).is_valid(raise_exception=True)
+        """Fire again from now on; the fire times meanwhile are made up for only if asked."""
+        given = self.get_serializer(data=request.data)
+        given.is_valid(raise_exception=True)
         found = find_job(job, self.get_queryset())
-        lifecycle.resume([found.pk], by=request.user.get_username())
+        lifecycle.resume(
+            [found.pk], by=request.user.get_username(), run=given.validated_data["run"]
+        )
         return self._shown(self._again(found))
 
     @action(detail=True, methods=["post"], serializer_class=RunSerializer)

@@ -141,7 +141,7 @@ class Pool:
                 started.append((claimed.id, claimed.token, attempt.began_at))
             fresh = attempt.log.take_fresh()
             if fresh is not None:
-                log.append(LogPart(claimed.id, claimed.attempt, *fresh))
+                log.append(LogPart(claimed.id, claimed.token, claimed.attempt, *fresh))
         return started, log
 
     def _start_worker(self) -> None:

@@ -259,7 +259,7 @@ def failed(
 def _finished(attempt: Attempt, clock: DatabaseClock, **values: Any) -> Finished:
     claimed = attempt.claimed
     rest = attempt.log.take_rest()
-    log = () if rest is None else (LogPart(claimed.id, claimed.attempt, *rest),)
+    log = () if rest is None else (LogPart(claimed.id, claimed.token, claimed.attempt, *rest),)
     spec = claimed.spec
     return Finished(
         id=claimed.id,

@@ -74,10 +74,14 @@ WHERE execution.status <> 'running'
 """
 
 LOG_SQL = """
-INSERT INTO scheduler_app_logchunk (execution_id, attempt, seq, text)
-SELECT *
-FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(seqs)s::int[], %(texts)s::text[])
-ON CONFLICT (execution_id, attempt, seq) DO NOTHING   -- a repeated write after a lost answer
+INSERT INTO scheduler_app_logchunk (execution_id, attempt, token, seq, text)
+SELECT part.execution_id, part.attempt, part.token, part.seq, part.text
+FROM unnest(
+    %(ids)s::bigint[], %(attempts)s::int[], %(tokens)s::bigint[], %(seqs)s::int[], %(texts)s::text[]
+) AS part (execution_id, attempt, token, seq, text)
+JOIN scheduler_app_execution AS execution
+  ON execution.id = part.execution_id AND execution.token = part.token
+ON CONFLICT (execution_id, attempt, token, seq) DO NOTHING   -- a repeated write after a lost answer
 """
 
 STARTED_SQL = """
@@ -97,6 +101,7 @@ class LogPart:
     """The next piece of an attempt's log."""
 
     execution_id: int
+    token: int
     attempt: int
     seq: int
     text: str
@@ -217,6 +222,7 @@ def _write_log(connection: psycopg.Connection[Any], parts: Sequence[LogPart]) ->
             LOG_SQL,
             {
                 "ids": [part.execution_id for part in parts],
+                "tokens": [part.token for part in parts],
                 "attempts": [part.attempt for part in parts],
                 "seqs": [part.seq for part in parts],
                 "texts": [part.text for part in parts],

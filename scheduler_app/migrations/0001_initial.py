@@ -595,6 +595,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("attempt", models.IntegerField()),
+                ("token", models.BigIntegerField(db_default=0, default=0)),
                 ("seq", models.IntegerField()),
                 ("text", models.TextField()),
                 (
@@ -869,7 +870,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="logchunk",
             constraint=models.UniqueConstraint(
-                fields=("execution", "attempt", "seq"), name="one_log_chunk_per_place"
+                fields=("execution", "attempt", "token", "seq"), name="one_log_chunk_per_place"
             ),
         ),
         migrations.AddIndex(

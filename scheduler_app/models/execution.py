@@ -213,16 +213,18 @@ class LogChunk(models.Model):
         related_name="log_chunks",
     )
     attempt = models.IntegerField()
+    token = models.BigIntegerField(default=0, db_default=0)
+    """Which claim wrote it: after a crash the next one has the same attempt number."""
     seq = models.IntegerField()
     text = models.TextField()
     created_at = models.DateTimeField(db_default=DatabaseNow())
 
     class Meta:
-        ordering = ("execution_id", "attempt", "seq")
+        ordering = ("execution_id", "attempt", "token", "seq")
         default_permissions = ()
         constraints = [
             models.UniqueConstraint(
-                fields=["execution", "attempt", "seq"], name="one_log_chunk_per_place"
+                fields=["execution", "attempt", "token", "seq"], name="one_log_chunk_per_place"
             )
         ]
 

@@ -6,10 +6,14 @@ costs depends on the number of executions it creates, not on the number of fire 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import islice
+from typing import NamedTuple
 
+from .calendars import Stretch
 from .spec import JobSpec
 from .timetable import TICK, Timetable, closed_stretches_of
 
@@ -61,6 +65,14 @@ class Suspension:
     reason: str = "paused"
 
 
+class _Piece(NamedTuple):
+    """The time in (start, end], all of it in one suspension or all in none."""
+
+    start: datetime
+    end: datetime
+    suspension: Suspension | None = None
+
+
 @dataclass(slots=True)
 class Live:
     """The job's unfinished executions, as far as overlap counts them."""
@@ -108,17 +120,22 @@ def own_pause(spec: JobSpec) -> list[Suspension]:
     return [Suspension(spec.paused_at, spec.paused_until, spec.paused_by, spec.pause_reason)]
 
 
-def own_closures(spec: JobSpec) -> list[Suspension]:
-    """The days on which the job's calendar closes it."""
+def own_closures(spec: JobSpec) -> tuple[Suspension, ...]:
+    """The days on which the job's calendar closes it, in order."""
     if spec.on_closed == "run":
-        return []
+        return ()
     detail = f"calendar {spec.calendar_name}" + (
         ", to run on the next open day" if spec.on_closed == "shift" else ""
     )
-    return [
+    return _closures(closed_stretches_of(spec), detail)
+
+
+@lru_cache(maxsize=1000)
+def _closures(closed: tuple[Stretch, ...], detail: str) -> tuple[Suspension, ...]:
+    return tuple(
         Suspension(stretch.since, stretch.until, detail=detail, reason="calendar")
-        for stretch in closed_stretches_of(spec)
-    ]
+        for stretch in closed
+    )
 
 
 def decide(
@@ -140,13 +157,8 @@ def decide(
         return
     if spec.enabled and spec.deleted_at is None:
         timetable = Timetable.of(spec)
-        for start, end, pause in _pieces(decision.decided_until, until, pauses):
-            if _is_over(decision, spec):
-                break
-            if pause is not None:
-                _skip(decision, timetable, start, end, pause.reason, pause.who, pause.detail)
-            else:
-                _decide_active(decision, spec, timetable, start, end, now, live, misfire_after_s)
+        for pieces in _between_pauses(_pieces(decision.decided_until, until, pauses)):
+            _decide_stretch(decision, spec, timetable, pieces, now, live, misfire_after_s)
     decision.decided_until = until
 
 
@@ -168,100 +180,146 @@ def next_open(
     timetable: Timetable, after: datetime, suspensions: Sequence[Suspension]
 ) -> datetime | None:
     """The first fire time after `after` that lies in no suspension."""
+    ahead = _overlapping(suspensions, after, None)
+    place, covered_until = 0, after
     while (moment := timetable.next_after(after)) is not None:
-        covering = [s for s in suspensions if s.since <= moment]
-        if not (covering := [s for s in covering if s.until is None or moment < s.until]):
+        while place < len(ahead) and ahead[place].since <= moment:
+            until = ahead[place].until
+            if until is None:
+                return None
+            covered_until = max(covered_until, until)
+            place += 1
+        if moment >= covered_until:
             return moment
-        ends = [s.until for s in covering if s.until is not None]
-        if len(ends) < len(covering):
-            return None
-        after = max(ends) - TICK
+        after = covered_until - TICK
     return None
 
 
-def _pieces(
-    start: datetime, end: datetime, pauses: Iterable[Suspension]
-) -> Iterable[tuple[datetime, datetime, Suspension | None]]:
-    """Cut (start, end] where pauses begin and end; a pause covers from `since` up to before `until`."""
-    stretches = sorted(pauses, key=lambda pause: pause.since)
-    for pause in stretches:
-        since = max(start, pause.since - TICK)
-        until = end if pause.until is None else min(end, pause.until - TICK)
+def _overlapping(
+    suspensions: Iterable[Suspension], start: datetime, end: datetime | None
+) -> list[Suspension]:
+    """Those that reach beyond `start` and begin by `end`, in the order of their beginnings."""
+    found = [
+        suspension
+        for suspension in suspensions
+        if (suspension.until is None or suspension.until > start)
+        and (end is None or suspension.since <= end)
+    ]
+    return sorted(found, key=lambda suspension: suspension.since)
+
+
+def _pieces(start: datetime, end: datetime, suspensions: Iterable[Suspension]) -> Iterator[_Piece]:
+    """Cut (start, end] where suspensions begin and end; one covers from `since` up to before `until`."""
+    for suspension in _overlapping(suspensions, start, end):
+        since = max(start, suspension.since - TICK)
+        until = end if suspension.until is None else min(end, suspension.until - TICK)
         if since >= until:
             continue
         if since > start:
-            yield start, since, None
-        yield since, until, pause
+            yield _Piece(start, since)
+        yield _Piece(since, until, suspension)
         start = until
     if start < end:
-        yield start, end, None
+        yield _Piece(start, end)
 
 
-def _decide_active(
+def _between_pauses(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
+    """Pauses stand alone: what was missed before one is not made up for after it. Closed days are passed over."""
+    together: list[_Piece] = []
+    for piece in pieces:
+        if piece.suspension is not None and piece.suspension.reason == "paused":
+            if together:
+                yield together
+            yield [piece]
+            together = []
+        else:
+            together.append(piece)
+    if together:
+        yield together
+
+
+def _decide_stretch(
     decision: Decision,
     spec: JobSpec,
     timetable: Timetable,
-    start: datetime,
-    end: datetime,
+    pieces: Sequence[_Piece],
     now: datetime,
     live: Live,
     misfire_after_s: float,
 ) -> None:
-    missed_until = min(end, now - timedelta(seconds=misfire_after_s))
-    if start < missed_until:
-        _decide_missed(decision, spec, timetable, start, missed_until, end, now, live)
-        start = missed_until
-    for moment in timetable.between(start, end):
+    missed_until = min(pieces[-1].end, now - timedelta(seconds=misfire_after_s))
+    given_up = _given_up(spec, timetable, pieces, missed_until, now)
+    for start, end, suspension in pieces:
         if _is_over(decision, spec):
             return
-        _decide_overlap(decision, spec, moment, live, missed=False)
+        if suspension is not None:
+            why = (suspension.reason, suspension.who, suspension.detail)
+            _skip(decision, timetable, start, end, *why)
+            continue
+        for until, reason, detail in given_up:
+            stop = min(until, end)
+            if start < stop:
+                _skip(decision, timetable, start, stop, reason, detail=detail)
+                start = stop
+        for moment in timetable.between(start, end):
+            if _is_over(decision, spec):
+                return
+            _decide_overlap(decision, spec, moment, live, missed=moment <= missed_until)
 
 
-def _decide_missed(
-    decision: Decision,
+def _given_up(
     spec: JobSpec,
     timetable: Timetable,
-    start: datetime,
+    pieces: Sequence[_Piece],
     missed_until: datetime,
-    end: datetime,
     now: datetime,
-    live: Live,
-) -> None:
-    """Fire times that nobody looked at in time, in (start, missed_until]."""
+) -> list[tuple[datetime, str, str]]:
+    """Which of the fire times that nobody looked at in time are not run: up to when, reason and detail, in order."""
+    if missed_until <= pieces[0].start:
+        return []
     if spec.on_misfire == "skip":
-        _skip(decision, timetable, start, missed_until, "missed")
-        return
+        return [(missed_until, "missed", "")]
+    too_old = pieces[0].start
+    given_up = []
     if spec.misfire_grace_s is not None:
         too_old = min(missed_until, now - timedelta(seconds=spec.misfire_grace_s) - TICK)
-        if start < too_old:
-            _skip(decision, timetable, start, too_old, "missed", detail="older than the grace")
-            start = too_old
+        given_up.append((too_old, "missed", "older than the grace"))
+    missed = _backwards(timetable, pieces, too_old, missed_until)
     if spec.on_misfire == "latest":
-        first_on_time = timetable.next_after(missed_until)
-        if first_on_time is not None and first_on_time <= end:
-            into = first_on_time
-        else:
-            latest = timetable.previous_before(missed_until + TICK)
-            if latest is None or latest <= start:
-                return
-            into = latest
-        detail = f"into {into:%Y-%m-%d %H:%M:%S} UTC"
-        before = min(into - TICK, missed_until)
-        _skip(decision, timetable, start, before, "coalesced", detail=detail)
-        if into <= missed_until:
-            _decide_overlap(decision, spec, into, live, missed=True)
-        return
-    first = missed_until + TICK
-    for _ in range(CATCH_UP_LIMIT):
-        earlier = timetable.previous_before(first)
-        if earlier is None or earlier <= start:
-            break
-        first = earlier
-    _skip(decision, timetable, start, min(first - TICK, missed_until), "limit")
-    for moment in timetable.between(first - TICK, missed_until):
-        if _is_over(decision, spec):
-            return
-        _decide_overlap(decision, spec, moment, live, missed=True)
+        into = _first(timetable, pieces, missed_until) or next(missed, None)
+        if into is not None:
+            detail = f"into {into:%Y-%m-%d %H:%M:%S} UTC"
+            given_up.append((min(into - TICK, missed_until), "coalesced", detail))
+    else:
+        newest = list(islice(missed, CATCH_UP_LIMIT))
+        if newest:
+            given_up.append((newest[-1] - TICK, "limit", ""))
+    return given_up
+
+
+def _first(timetable: Timetable, pieces: Sequence[_Piece], after: datetime) -> datetime | None:
+    """The first fire time after `after` outside of suspensions."""
+    for piece in pieces:
+        if piece.suspension is None and piece.end > after:
+            found = timetable.next_after(max(piece.start, after))
+            if found is not None and found <= piece.end:
+                return found
+    return None
+
+
+def _backwards(
+    timetable: Timetable, pieces: Sequence[_Piece], after: datetime, until: datetime
+) -> Iterator[datetime]:
+    """The fire times in (after, until] outside of suspensions, newest first."""
+    for piece in reversed(pieces):
+        if piece.suspension is not None or piece.start >= until:
+            continue
+        before = min(piece.end, until) + TICK
+        while (found := timetable.previous_before(before)) is not None:
+            if found <= max(piece.start, after):
+                break
+            yield found
+            before = found
 
 
 def _decide_overlap(

@@ -295,6 +295,9 @@ def _shown_object(value: Any) -> str:
             # Its own repr may follow a foreign key, which is a query.
             key = value.__dict__.get(value._meta.pk.attname)
             return f"<{_class_label(type(value))} pk={key!r:.100}>"
+    if issubclass(type(value), BaseExceptionGroup):
+        # Its own repr shows all members of all members.
+        return f"<{error_line(value)}>"
     return repr(value)
 
 

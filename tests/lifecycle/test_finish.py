@@ -58,7 +58,7 @@ def test_a_success_is_recorded_with_its_result_times_and_log(connection, clock):
             result='{"rows": 3}',
             started_at=after_noon(1),
             finished_at=after_noon(3),
-            log=(LogPart(claimed.id, 1, 0, "hello\n"),),
+            log=(LogPart(claimed.id, claimed.token, 1, 0, "hello\n"),),
         ),
     )
 
@@ -109,8 +109,8 @@ def test_a_repeated_outcome_is_recorded_and_changes_nothing(connection, clock):
     node = make_node(connection)
     one, two = claim(connection, node)
     outcomes = [
-        outcome(one, log=(LogPart(one.id, 1, 0, "out"),)),
-        failure(two, retry_s=5, log=(LogPart(two.id, 1, 0, "err"),)),
+        outcome(one, log=(LogPart(one.id, one.token, 1, 0, "out"),)),
+        failure(two, retry_s=5, log=(LogPart(two.id, two.token, 1, 0, "err"),)),
     ]
     assert finish(connection, *outcomes) == {one.id, two.id}
     before = snapshot()
@@ -140,7 +140,7 @@ def test_a_node_that_was_given_up_cannot_finish(kind, connection, clock):
     [stale] = claim(connection, node)
     bury(node)
     rescue(connection)
-    late = kind(stale, log=(LogPart(stale.id, 1, 0, "late"),))
+    late = kind(stale, log=(LogPart(stale.id, stale.token, 1, 0, "late"),))
 
     assert finish(connection, late) == set()
     assert status_of(execution) == "ready (rescued)"
@@ -514,11 +514,16 @@ def test_a_start_is_shown_while_it_runs_and_only_by_its_holder(connection, clock
 def test_log_parts_are_appended_once_however_often_they_are_sent(connection, clock):
     make_execution()
     [claimed] = claim(connection, make_node(connection))
-    parts = [LogPart(claimed.id, 1, 0, "a"), LogPart(claimed.id, 1, 1, "b")]
+    parts = [
+        LogPart(claimed.id, claimed.token, 1, 0, "a"),
+        LogPart(claimed.id, claimed.token, 1, 1, "b"),
+    ]
 
     lifecycle.record_progress(connection, [], parts[:1])
     lifecycle.record_progress(connection, [], parts)
-    finish(connection, outcome(claimed, log=(parts[1], LogPart(claimed.id, 1, 2, "c"))))
+    finish(
+        connection, outcome(claimed, log=(parts[1], LogPart(claimed.id, claimed.token, 1, 2, "c")))
+    )
 
     assert [text for _, _, text in logs()] == ["a", "b", "c"]
 
@@ -527,8 +532,40 @@ def test_each_attempt_has_its_own_log(connection, clock):
     make_execution()
     node = make_node(connection)
     [claimed] = claim(connection, node)
-    finish(connection, failure(claimed, retry_s=0, log=(LogPart(claimed.id, 1, 0, "first"),)))
+    finish(
+        connection,
+        failure(claimed, retry_s=0, log=(LogPart(claimed.id, claimed.token, 1, 0, "first"),)),
+    )
     [claimed] = claim(connection, node)
-    finish(connection, outcome(claimed, log=(LogPart(claimed.id, 2, 0, "second"),)))
+    finish(connection, outcome(claimed, log=(LogPart(claimed.id, claimed.token, 2, 0, "second"),)))
 
     assert logs() == [(1, 0, "first"), (2, 0, "second")]
+
+
+def test_the_log_of_a_second_run_after_a_crash_does_not_get_lost_in_that_of_the_first(
+    connection, clock
+):
+    """Both are attempt 1: a crash is not counted as an attempt."""
+    make_execution()
+    [first] = claim(connection, make_node(connection))
+    lifecycle.record_progress(connection, [], [LogPart(first.id, first.token, 1, 0, "first ")])
+    clock.tick(20)
+    rescue(connection)
+    [second] = claim(connection, make_node(connection))
+    lifecycle.record_progress(connection, [], [LogPart(second.id, second.token, 1, 0, "second ")])
+    finish(connection, outcome(second, log=(LogPart(second.id, second.token, 1, 1, "run"),)))
+
+    assert [chunk.text for chunk in LogChunk.objects.all()] == ["first ", "second ", "run"]
+
+
+def test_a_node_that_was_given_up_appends_nothing_to_the_log(connection, clock):
+    """Proves I3 for logs."""
+    make_execution()
+    node = make_node(connection)
+    [stale] = claim(connection, node)
+    bury(node)
+    rescue(connection)
+
+    lifecycle.record_progress(connection, [], [LogPart(stale.id, stale.token, 1, 0, "late")])
+
+    assert logs() == []

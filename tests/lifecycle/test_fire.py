@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import random
+from datetime import datetime, timedelta
 
 import psycopg
 import pytest
@@ -14,7 +15,6 @@ from scheduler_app.models import Execution, Gap, Job, JobPlan, JobRevision, Paus
 from scheduler_app.rules.timetable import jitter_of
 
 from .support import (
-    MISFIRE_AFTER_S,
     NOON,
     after_noon,
     claim,
@@ -142,9 +142,7 @@ def test_jitter_shifts_the_fire_times_of_a_job_on_every_node_alike(connection, c
     fire(connection)
 
     assert shift > 0
-    assert [e.scheduled_for for e in Execution.objects.all()] == [after_noon(60 + shift)] or [
-        e.scheduled_for for e in Execution.objects.order_by("scheduled_for")
-    ] == [after_noon(shift), after_noon(60 + shift)]
+    assert [e.scheduled_for for e in Execution.objects.all()] == [after_noon(60 + shift)]
     assert plan_of(job).next_fire_at == after_noon(120 + shift)
 
 
@@ -346,8 +344,7 @@ def test_another_reason_begins_another_gap(connection, clock):
     lifecycle.resume([job.pk], by="bob")
     turn(connection)
 
-    assert story(job) == [
-        "12:00:01 ready (raised)" if False else story(job)[0],
+    assert story(job)[1:] == [
         "12:00:02-12:00:03 overlap 2",
         "12:00:04-12:00:05 retrying 2",
         "12:00:06-12:00:07 paused 2",
@@ -862,7 +859,7 @@ def test_pausing_a_queue_waits_for_a_node_that_is_firing(connection, clock):
 # --- A storm ----------------------------------------------------------------------------------
 
 
-def owed(job_id: int, until) -> list:
+def owed(job_id: int, until: datetime) -> list[datetime]:
     """Every fire time that the definitions of a job's history demand, found second by second."""
     revisions = list(JobRevision.objects.filter(job_id=job_id).order_by("version"))
     found = []
@@ -882,14 +879,14 @@ def owed(job_id: int, until) -> list:
     return found
 
 
-def answered(job_id: int) -> list:
+def answered(job_id: int, until: datetime) -> list[datetime]:
     """Every fire time of a job that has a verdict; those inside a gap by what was owed in it."""
     found = list(
         Execution.objects.filter(job_id=job_id, trigger="schedule").values_list(
             "scheduled_for", flat=True
         )
     )
-    demanded = owed(job_id, after_noon(10**6 * 0 + 100_000))
+    demanded = owed(job_id, until)
     for gap in Gap.objects.filter(job_id=job_id):
         covered = [moment for moment in demanded if gap.first_at <= moment <= gap.last_at]
         assert len(covered) == gap.count, gap
@@ -897,11 +894,9 @@ def answered(job_id: int) -> list:
     return sorted(found)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(5))
 def test_whatever_people_do_every_fire_time_has_one_verdict(seed, connection, clock):
     """Proves I1 end to end: random edits, pauses, absences and outcomes, by every road that leads to the table."""
-    import random
-
     chance = random.Random(seed)
     jobs = [
         make_job(
@@ -912,7 +907,7 @@ def test_whatever_people_do_every_fire_time_has_one_verdict(seed, connection, cl
         for _ in range(6)
     ]
     node = make_node(connection)
-    for _ in range(60):
+    for _ in range(50):
         clock.tick(chance.choice([0.3, 0.7, 1, 1, 2, 9, 40]))
         job = chance.choice(jobs)
         what = chance.randrange(12)
@@ -934,16 +929,17 @@ def test_whatever_people_do_every_fire_time_has_one_verdict(seed, connection, cl
             lifecycle.delete_jobs([job.pk], by="ann")
         elif what in (7, 8):
             finish(connection, *[outcome(claimed) for claimed in claim(connection, node)])
-        if chance.random() < 0.7:
-            together(*[turn] * chance.choice([1, 2]))
+        if chance.random() < 0.1:
+            together(turn, turn)
+        elif chance.random() < 0.7:
+            turn(connection)
     for _ in range(3):
         turn(connection)
 
     for job in jobs:
         decided_until = plan_of(job).decided_until
-        verdicts = answered(job.pk)
+        verdicts = answered(job.pk, clock())
         undecided = [moment for moment in owed(job.pk, clock()) if moment > decided_until]
         assert undecided == [] or plan_of(job).next_fire_at is None
         assert verdicts == [m for m in owed(job.pk, clock()) if m <= decided_until]
         assert len(set(verdicts)) == len(verdicts)
-    assert MISFIRE_AFTER_S > 0

@@ -24,7 +24,6 @@ from scheduler_app.lifecycle import HandBack, SpecCache
 from scheduler_app.models import Execution, Job, JobPlan
 
 from .support import (
-    MISFIRE_AFTER_S,
     Connection,
     claim,
     empty_tables,
@@ -38,9 +37,9 @@ from .support import (
     settle,
 )
 
-JOBS = 3_000
+JOBS = 2_000
 HISTORY = 20_000
-READY = 3_000
+READY = 2_000
 
 SEED_SQL = f"""
 UPDATE scheduler_app_jobplan SET dirty = false, next_fire_at = scheduler_now() + interval '30 days';
@@ -348,7 +347,6 @@ def test_claiming_and_recording_many_takes_as_many_statements_as_a_few(connectio
 
 def test_statements_are_counted_at_all(connection):
     assert statements(connection, lambda: connection.execute("SELECT 1")) == 1
-    assert MISFIRE_AFTER_S > 0
 
 
 # --- Migrations ------------------------------------------------------------------------------------

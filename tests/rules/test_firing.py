@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_app.rules import firing
-from scheduler_app.rules.firing import Decision, Fire, Live, Suspension, Skip, decide, next_fire_at
+from scheduler_app.rules.firing import Decision, Fire, Live, Skip, Suspension, decide, next_fire_at
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.schedules import CronSchedule
 from scheduler_app.rules.spec import JobSpec

@@ -632,6 +632,14 @@ def test_a_group_in_a_group_in_a_group_ends():
     assert len(traceback_text(group)) <= MAX_BYTES
 
 
+def test_a_group_in_a_group_in_a_group_as_a_result_is_named():
+    group = ExceptionGroup("innermost", [ValueError("x")])
+    for _ in range(1000):
+        group = ExceptionGroup("group", [group, group])
+
+    assert storable_json(group) == "<ExceptionGroup: group (2 sub-exceptions)>"
+
+
 def test_notes_are_shown():
     error = ValueError("x")
     error.add_note("look at this")

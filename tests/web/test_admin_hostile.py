@@ -92,9 +92,11 @@ def make_everything_hostile() -> tuple[Job, Execution, Node, Pause]:
 
 
 def assert_harmless(page: Page) -> None:
+    """No markup and no script; where nothing is edited, no power over the order of letters either."""
     assert page.refused == []
     assert "<script>alert" not in page.html and "<img src=x" not in page.html
-    if 'class="sch' in page.html:
+    edits = "<textarea" in page.html or "history" in page.address or "delete" in page.address
+    if not edits and "/pause/" not in page.address:
         assert "\x1b" not in page.html and "\u202e" not in page.html
     # The count of a true script tag is that of a page without hostile data.
     assert all("src" in attrs for tag, attrs in page.elements if tag == "script")

@@ -11,7 +11,15 @@ from django.db import models
 
 from scheduler_app import lifecycle
 from scheduler_app.api.job_serializers import WRITABLE, JobSerializer
-from scheduler_app.models import Execution, Job, JobRevision, Status, Trigger, database_now
+from scheduler_app.models import (
+    Calendar,
+    Execution,
+    Job,
+    JobRevision,
+    Status,
+    Trigger,
+    database_now,
+)
 from scheduler_app.rules.masking import MASK
 
 from .api_support import (
@@ -88,6 +96,16 @@ def test_a_new_job_says_when_it_fires_next_before_any_node_planned_it(admin: Api
     moment = datetime.fromisoformat(found["next_fire_at"])
     assert (moment.minute, moment.second) == (0, 0)
     assert timedelta(0) < moment - database_now() <= timedelta(hours=1)
+
+
+def test_a_calendar_is_given_by_its_name(admin: ApiClient) -> None:
+    Calendar.objects.create(name="holidays", days="2030-12-25")
+    body = {"name": "a", "target": ECHO, "calendar": "holidays", "on_closed": "shift"}
+
+    created = admin.post(f"{API}/jobs", body).json()
+
+    assert (created["calendar"], created["on_closed"]) == ("holidays", "shift")
+    assert admin.patch(created["url"], {"calendar": None}).json()["calendar"] is None
 
 
 def test_the_next_fire_time_is_that_of_the_plan(admin: ApiClient) -> None:
@@ -385,6 +403,17 @@ def test_resuming_ends_the_pause_and_can_be_repeated(admin: ApiClient) -> None:
         assert (response.status_code, response.json()["paused"]) == (200, False)
 
 
+def test_resuming_can_make_up_for_what_was_missed(admin: ApiClient) -> None:
+    job = make_job(name="a", schedule="* * * * * *")
+    admin.post(f"{API}/jobs/a/pause")
+    an_hour_ago = database_now() - timedelta(hours=1)
+    Job.objects.filter(pk=job.pk).update(paused_at=an_hour_ago)
+
+    assert admin.post(f"{API}/jobs/a/resume", {"run": "last"}).status_code == 200
+
+    assert Execution.objects.get().trigger == Trigger.BACKFILL
+
+
 def test_a_run_is_an_execution_that_can_be_followed(admin: ApiClient) -> None:
     job = make_job(arguments={"value": 1})
 
@@ -502,10 +531,11 @@ def test_pages_hold_every_job_once_in_either_direction(admin: ApiClient, orderin
 
 
 def test_a_list_asks_the_same_of_the_database_for_5_rows_and_for_50(admin: ApiClient) -> None:
+    calendar = Calendar.objects.create(name="holidays")
     counts = []
     for size in (5, 45):
         for _ in range(size):
-            job = make_job(schedule="@hourly", owner=make_user("stranger"))
+            job = make_job(schedule="@hourly", owner=make_user("stranger"), calendar=calendar)
             make_execution(job)
             make_execution(job)
         with statements() as sent:
