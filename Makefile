@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run password test test-latest check format clean venv venv-dev venv-latest
+.PHONY: help run password test test-latest test-zones check format clean venv venv-dev venv-latest
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: venv-dev ## run the tests (ARGS="-k word"; TEST_DATABASE_URL=... for a ser
 
 test-latest: venv-latest ## run the tests on Django 6.1, which needs Python 3.12 or newer
 	@exec $(VENV_LATEST)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-zones: venv-dev ## the rules of time in every zone of the zone data, 2024 to 2030 (half an hour)
+	@SCHEDULE_SWEEP=all exec $(BIN)/python -m pytest tests/rules/test_cron_zones.py $(ARGS)
 
 # What `check --deploy` looks at: settings as in production. It connects to no database.
 PRODUCTION := DEBUG=0 DATABASE_URL=postgresql://localhost/unused ALLOWED_HOSTS=example.org \
