@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -35,8 +35,8 @@ class CappedPaginator(_Paginator):
     def count(self) -> int:
         """The number of rows, CAP + 1 when there are more."""
         # Sliced, so the order stays: an index that gives it is read no further than the cap.
-        found: int = self.object_list.values("pk")[: self.CAP + 1].count()  # type: ignore[union-attr]
-        return found
+        rows = cast("QuerySet[Any]", self.object_list)
+        return rows.values("pk")[: self.CAP + 1].count()
 
     @property
     def is_capped(self) -> bool:
@@ -110,7 +110,7 @@ class SchedulerAdmin(_ModelAdmin):
         self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200
     ) -> TemplateResponse:
         """A page of our own within the admin."""
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return TemplateResponse(
             request,
             f"admin/scheduler_app/{template}",
@@ -141,14 +141,20 @@ class SchedulerAdmin(_ModelAdmin):
         origin = request.POST.get("from") or request.GET.get("from")
         return HttpResponseRedirect(self.list_url(request) if origin == "list" else page_url)
 
-    def log(self, request: HttpRequest, objects: Iterable[Model], message: str) -> None:
+    def log(
+        self,
+        request: HttpRequest,
+        objects: Iterable[Model],
+        message: str,
+        action_flag: int = CHANGE,
+    ) -> None:
         """One entry in the admin's log for each object."""
         found = list(objects)
         if found:
             LogEntry.objects.log_actions(
-                user_id=request.user.pk,
+                user_id=cast(int, request.user.pk),
                 queryset=found,
-                action_flag=CHANGE,
+                action_flag=action_flag,
                 change_message=message,
             )
 

@@ -82,7 +82,7 @@ class WhenFilter(MenuFilter):
         """The period, `all` for any time."""
         return super().value() or self._default
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+    def choices(self, changelist: Any) -> Any:
         """As they are, but any time has to be said where it is not the default."""
         for choice in super().choices(changelist):
             if choice.get("is_all"):

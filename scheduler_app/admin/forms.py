@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from django import forms
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.forms.fields import InvalidJSONInput
+from django.http import QueryDict
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
@@ -173,7 +174,7 @@ class TagsField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Whether the tags differ, not their commas."""
-        return list(initial or ()) != self.to_python(data)
+        return bool(list(initial or ()) != self.to_python(data))
 
 
 def _zones() -> list[tuple[str, str]]:
@@ -247,7 +248,7 @@ class JobForm(_JobModelForm):
         if self.instance.pk:
             # One that was switched off since stays visible, and is refused with the reason.
             choices.setdefault(self.instance.kind, self.instance.kind)
-        self.fields["kind"].choices = list(choices.items())
+        cast(forms.ChoiceField, self.fields["kind"]).choices = list(choices.items())
         for name in MOMENTS:
             if not self.fields[name].help_text:
                 self.fields[name].help_text = "In the job's time zone, such as 2030-01-31 09:00."
@@ -338,8 +339,9 @@ class JobForm(_JobModelForm):
         if not undone and base in specs:
             return
         # The page that says so knows the newest version, so that saving it again is allowed.
-        self.data = self.data.copy()
-        self.data["opened_version"] = str(self.instance.version)
+        renewed = cast(QueryDict, self.data).copy()
+        renewed["opened_version"] = str(self.instance.version)
+        self.data = renewed
         who = (newest.created_by if newest else "") or "Somebody"
         lines = [
             f"{label_of(field)}: it was {shown(field, before.get(field))}, "
@@ -354,18 +356,12 @@ class JobForm(_JobModelForm):
             ]
         )
 
-    def _get_validation_exclusions(self) -> set[str]:
-        # Not on the form, but the unique name among jobs not deleted depends on it.
-        exclude: set[str] = super()._get_validation_exclusions()
-        return exclude - {"deleted_at"}
-
-    def _update_errors(self, errors: ValidationError) -> None:
-        # A problem at something that is not on the form is said at its head.
-        if hasattr(errors, "error_dict"):
-            for field in set(errors.error_dict) - set(self.fields) - {"__all__"}:
-                for error in errors.error_dict.pop(field):
-                    self.add_error(None, error)
-        super()._update_errors(errors)
+    def add_error(self, field: str | None, error: Any) -> None:
+        """As the stock form, but a problem at something that is not on the form is said at its head."""
+        if isinstance(error, ValidationError) and hasattr(error, "error_dict"):
+            for name in set(error.error_dict) - set(self.fields) - {NON_FIELD_ERRORS}:
+                error.error_dict.setdefault(NON_FIELD_ERRORS, []).extend(error.error_dict.pop(name))
+        super().add_error(field, error)
 
 
 def _same_place(old_target: str, new_target: str) -> bool:

@@ -227,7 +227,8 @@ class JobAdmin(SchedulerAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         """Jobs with their plans; those without one have not been planned yet."""
-        return Job.objects.select_related("plan")
+        jobs: QuerySet[Job] = Job.objects.select_related("plan")
+        return jobs
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
@@ -347,7 +348,7 @@ class JobAdmin(SchedulerAdmin):
         """Locked when it is about to be saved, so that the version that is checked is the one overwritten."""
         job: Job | None = super().get_object(request, object_id, from_field)
         if job is not None and transaction.get_connection(router.db_for_write(Job)).in_atomic_block:
-            return Job.objects.select_for_update().filter(pk=job.pk).first()
+            job = Job.objects.select_for_update().filter(pk=job.pk).first()
         return job
 
     def render_change_form(
@@ -512,9 +513,10 @@ class JobAdmin(SchedulerAdmin):
     def _arguments_to_start_from(self, request: HttpRequest, job: Job) -> tuple[int | None, Any]:
         """Those of the execution that the address names, if it is the job's; the job's own otherwise."""
         wanted = whole_number(request.GET.get("execution"))
-        found = Execution.objects.filter(pk=wanted, job=job).select_related("revision")
-        if wanted is not None and (execution := found.first()) is not None:
-            return execution.pk, arguments_of(execution)
+        if wanted is not None:
+            found = Execution.objects.filter(pk=wanted, job=job).select_related("revision")
+            if (execution := found.first()) is not None:
+                return execution.pk, arguments_of(execution)
         return None, job.arguments
 
     def _pause(self, request: HttpRequest, jobs: Sequence[Job], form: PauseForm) -> None:
@@ -601,7 +603,7 @@ class JobAdmin(SchedulerAdmin):
         return reverse("admin:scheduler_app_job_detail", args=[job_id])
 
     def _get_job(self, job_id: int) -> Job:
-        job = Job.objects.select_related("plan").filter(pk=job_id).first()
+        job: Job | None = Job.objects.select_related("plan").filter(pk=job_id).first()
         if job is None:
             raise Http404("There is no such job; it may have been deleted.")
         return job

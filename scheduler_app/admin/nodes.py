@@ -79,7 +79,8 @@ class NodeAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """One node and what it runs."""
         self.require(self.has_view_permission(request))
-        node = Node.objects.filter(pk=whole_number(object_id)).first()
+        node_id = whole_number(object_id)
+        node = None if node_id is None else Node.objects.filter(pk=node_id).first()
         if node is None:
             raise Http404("There is no such node; it may have been pruned.")
         held = (

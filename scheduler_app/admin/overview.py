@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.http import HttpRequest
 
 from scheduler_app.models import Execution, Job, Node, Status
@@ -69,7 +68,7 @@ def overview_for(request: HttpRequest) -> dict[str, Any]:
     return found
 
 
-def _may_see(user: AbstractBaseUser | AnonymousUser, model: str) -> bool:
+def _may_see(user: Any, model: str) -> bool:
     return user.is_active and any(
         user.has_perm(f"scheduler_app.{verb}_{model}") for verb in ("view", "change")
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.admin.models import ADDITION
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
@@ -113,12 +113,7 @@ class PauseAdmin(SchedulerAdmin):
                 form.add_error(None, str(error))
             else:
                 reason = f"Paused: {pause.reason}" if pause.reason else "Paused."
-                LogEntry.objects.log_actions(
-                    user_id=request.user.pk,
-                    queryset=[pause],
-                    action_flag=ADDITION,
-                    change_message=reason,
-                )
+                self.log(request, [pause], reason, ADDITION)
                 self.say(request, f"Paused {pause}.")
                 return HttpResponseRedirect(self.list_url(request))
         return self.page(

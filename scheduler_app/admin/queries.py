@@ -14,8 +14,9 @@ from scheduler_app.conf import get_config
 
 LAST_RUNS_SQL = """
 SELECT
-    wanted.job_id, last.id, last.status, last.reason, last.error, last.scheduled_for,
-    last.started_at, last.finished_at, live.running, live.waiting
+    wanted.job_id, last.id, COALESCE(last.status, ''), COALESCE(last.reason, ''),
+    COALESCE(last.error, ''), last.scheduled_for, last.started_at, last.finished_at,
+    live.running, live.waiting
 FROM unnest(%(job_ids)s::bigint[]) AS wanted (job_id)
 LEFT JOIN LATERAL (
     SELECT id, status, reason, left(error, 300) AS error, scheduled_for, started_at, finished_at
@@ -129,12 +130,7 @@ def last_runs(job_ids: Iterable[int]) -> dict[int, LastRun]:
     """By job id; every wanted job has an entry."""
     with _cursor() as cursor:
         cursor.execute(LAST_RUNS_SQL, {"job_ids": list(job_ids)})
-        return {
-            row[0]: LastRun(
-                row[0], row[1], row[2] or "", row[3] or "", row[4] or "", *row[5:8], row[8], row[9]
-            )
-            for row in cursor.fetchall()
-        }
+        return {row[0]: LastRun(*row) for row in cursor.fetchall()}
 
 
 def pulse() -> Pulse:

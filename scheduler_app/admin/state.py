@@ -86,8 +86,8 @@ def state_of(job: Job, plan: JobPlan | None, pauses: Sequence[Pause], now: datet
         if covers(pause, job):
             return JobState(
                 "paused",
-                f"Paused with {pause}",
-                note=pause.reason,
+                "Paused",
+                note=f"with {pause}: {pause.reason}" if pause.reason else f"with {pause}",
                 by=pause.paused_by,
                 since=pause.paused_at,
                 until=pause.paused_until,

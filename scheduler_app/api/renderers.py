@@ -8,8 +8,21 @@ from typing import Any
 from rest_framework import renderers
 
 
+class HTMLFormRenderer(renderers.HTMLFormRenderer):
+    """DRF's forms, which fail to show a moment again that could not be read."""
+
+    def render_field(self, field: Any, parent_style: Any) -> str:
+        try:
+            return str(super().render_field(field, parent_style))
+        except (TypeError, ValueError):
+            field.value = None
+            return str(super().render_field(field, parent_style))
+
+
 class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
     """DRF's pages, without what a strict Content-Security-Policy refuses: styles within a page."""
+
+    form_renderer_class = HTMLFormRenderer
 
     def get_context(
         self,

@@ -144,7 +144,9 @@ def _raised(
     if attempt.stop_cause is StopCause.DRAIN:
         return HandBack(attempt.claimed.id, attempt.claimed.token, reason="drained")
     if attempt.stop_cause is StopCause.TIMEOUT:
-        return timed_out(attempt, clock, node_name)
+        # What an HTTP target had until then tells how far it came.
+        so_far = error.result if isinstance(error, TargetFailed) else None
+        return timed_out(attempt, clock, node_name, result=so_far)
     if isinstance(error, InvalidTarget):
         return failed(attempt, clock, node_name, error, permanent=True, reason="invalid_arguments")
     if isinstance(error, TargetFailed):
@@ -203,10 +205,14 @@ def _unknown_delay_s(config: SchedulerConfig) -> float:
     return min(UNKNOWN_TARGET_DELAY_S, max(config.unknown_target_grace / 4, 0.1))
 
 
-def timed_out(attempt: Attempt, clock: DatabaseClock, node_name: str) -> Finished:
+def timed_out(
+    attempt: Attempt, clock: DatabaseClock, node_name: str, result: Any = None
+) -> Finished:
     """The attempt took longer than it may."""
     error = TimeoutError(f"Timed out after {attempt.claimed.spec.timeout_s:g} s.")
-    return failed(attempt, clock, node_name, error, reason="timed_out", with_traceback=False)
+    return failed(
+        attempt, clock, node_name, error, reason="timed_out", result=result, with_traceback=False
+    )
 
 
 def cancelled(attempt: Attempt, clock: DatabaseClock) -> Finished:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 import psycopg
 
-from scheduler_app.models import Backfill, Execution, Job, Status, database_now
+from scheduler_app.models import Backfill, Execution, Job, JobPlan, Status, database_now
 from scheduler_app.models.execution import LIVE
 from scheduler_app.rules import firing as rules
+from scheduler_app.rules.problems import Invalid
+from scheduler_app.rules.spec import JobSpec
 from scheduler_app.rules.timetable import TICK, Timetable
 
 from . import notices
@@ -45,27 +47,18 @@ def fire_times_to_fill(
 ) -> list[datetime]:
     """The fire times of the job's present schedule in [since, until] that a backfill would run, oldest first.
 
-    With `only_missing` those that have no success and nothing under way. Raises CannotDo when there are too many.
+    With `only_missing` those that have no success and nothing under way, nor are due and will be. Raises CannotDo when there are too many.
     """
     spec = job.spec()
-    closed = rules.own_closures(spec)
-    moments = list(
-        islice(
-            (
-                moment
-                for moment in Timetable.of(spec).between(since - TICK, min(until, database_now()))
-                if not any(
-                    stretch.since <= moment and (stretch.until is None or moment < stretch.until)
-                    for stretch in closed
-                )
-            ),
-            MOST_FIRE_TIMES + 1,
-        )
-    )
+    timetable = _timetable(job)
+    stretches = _open_stretches(spec, since - TICK, min(until, database_now()))
+    open_times = (moment for start, end in stretches for moment in timetable.between(start, end))
+    moments = list(islice(open_times, MOST_FIRE_TIMES + 1))
     if len(moments) > MOST_FIRE_TIMES:
         raise CannotDo(
-            f"There are more than {MOST_FIRE_TIMES:,} fire times from {since:%Y-%m-%d %H:%M:%S} to "
-            f"{until:%Y-%m-%d %H:%M:%S} UTC; choose a shorter range."
+            f"There are more than {MOST_FIRE_TIMES:,} fire times from "
+            f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} to "
+            f"{until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC; choose a shorter range."
         )
     if only_missing and moments:
         answered = set(
@@ -77,8 +70,22 @@ def fire_times_to_fill(
             .order_by()
             .values_list("scheduled_for", flat=True)
         )
-        moments = [moment for moment in moments if moment not in answered]
+        is_due = _due_by(job, spec)
+        moments = [m for m in moments if m not in answered and not is_due(m)]
     return moments
+
+
+def _due_by(job: Job, spec: JobSpec) -> Callable[[datetime], bool]:
+    """Whether the schedule will still answer a fire time of the past, because no node has looked at it yet."""
+    plan = JobPlan.objects.filter(pk=job.pk).first()
+    if plan is None:
+        return lambda moment: False
+    if not plan.dirty:
+        return lambda moment: plan.next_fire_at is not None and moment >= plan.next_fire_at
+    pauses = rules.own_pause(spec)
+    return lambda moment: (
+        moment > plan.decided_until and not any(pause.covers(moment) for pause in pauses)
+    )
 
 
 def backfill(
@@ -108,7 +115,10 @@ def backfill(
         key = (
             uuid.uuid4()
             if only_missing
-            else uuid.uuid5(_NAMESPACE, f"{job_id} {job.version} {since} {until}")
+            else uuid.uuid5(
+                _NAMESPACE,
+                f"{job_id} {job.version} {since.astimezone(UTC)} {until.astimezone(UTC)}",
+            )
         )
         return _create(connection, job, key, since, until, moments, by, only_missing, max_running)
 
@@ -124,14 +134,16 @@ def run_fire_times(
 
 def missed_while_paused(job: Job, *, now: datetime) -> int:
     """How many fire times a paused job has missed so far; closed days left out."""
-    return sum(timetable.count(start, end) for timetable, start, end in _paused_stretches(job, now))
+    timetable = _timetable(job)
+    return sum(timetable.count(start, end) for start, end in _paused_stretches(job, now))
 
 
 def fire_times_while_paused(job: Job, *, now: datetime, last_only: bool) -> list[datetime]:
     """What a resume may run after all; raises CannotDo when that is too many."""
+    timetable = _timetable(job)
     stretches = list(_paused_stretches(job, now))
     if last_only:
-        for timetable, start, end in reversed(stretches):
+        for start, end in reversed(stretches):
             last = timetable.previous_before(end + TICK)
             if last is not None and last > start:
                 return [last]
@@ -142,25 +154,39 @@ def fire_times_while_paused(job: Job, *, now: datetime, last_only: bool) -> list
             f"{job.name} missed {missed:,} fire times while it was paused; "
             f"at most {MOST_FIRE_TIMES:,} can be run. Run the last, or none."
         )
-    return [moment for table, start, end in stretches for moment in table.between(start, end)]
+    return [moment for start, end in stretches for moment in timetable.between(start, end)]
 
 
-def _paused_stretches(job: Job, now: datetime) -> Iterable[tuple[Timetable, datetime, datetime]]:
+def _timetable(job: Job) -> Timetable:
+    try:
+        return Timetable.of(job.spec())
+    except Invalid as error:
+        raise CannotDo(f"{job.name} has no fire times: {error}", error.problems) from error
+
+
+def _paused_stretches(job: Job, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """The open parts, as (start, end], of the time for which the job has been paused."""
     if job.paused_at is None or not job.enabled:
         return
-    spec = job.spec()
-    timetable = Timetable.of(spec)
-    start = job.paused_at - TICK
     end = min(now, job.paused_until - TICK) if job.paused_until else now
+    # A fire time at the very moment of the pause was decided by the definition before it.
+    yield from _open_stretches(job.spec(), job.paused_at, end)
+
+
+def _open_stretches(
+    spec: JobSpec, start: datetime, end: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """The parts of (start, end] in which the job's calendar leaves it open."""
     for closed in rules.own_closures(spec):
         if closed.since > end:
             break
         if closed.since - TICK > start:
-            yield timetable, start, closed.since - TICK
-        start = end if closed.until is None else max(start, closed.until - TICK)
+            yield start, closed.since - TICK
+        if closed.until is None:
+            return
+        start = max(start, closed.until - TICK)
     if start < end:
-        yield timetable, start, end
+        yield start, end
 
 
 def _create(

@@ -384,7 +384,7 @@ def _decide_one(
                 until=until,
                 now=plan.now,
                 live=live,
-                pauses=[*own, *_pauses_of(spec, pauses)],
+                pauses=[*own, *pauses_of(spec, pauses)],
                 misfire_after_s=misfire_after_s,
             )
             if is_last:
@@ -478,7 +478,7 @@ def _skipped(plan: _Plan) -> list[rules.Suspension]:
     return [rules.Suspension(plan.skip_at, plan.skip_at + TICK, plan.skip_by, reason="skipped")]
 
 
-def _pauses_of(spec: JobSpec, pauses: Sequence[tuple[Any, ...]]) -> list[rules.Suspension]:
+def pauses_of(spec: JobSpec, pauses: Sequence[tuple[Any, ...]]) -> list[rules.Suspension]:
     """Those of the pauses of queues, tags and everything that cover the job."""
     return [
         rules.Suspension(since, until, who, reason)

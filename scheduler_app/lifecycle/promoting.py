@@ -30,35 +30,56 @@ WHERE plan.job_id = ANY(%(job_ids)s)
 """
 
 PROMOTE_SQL = """
+WITH free AS MATERIALIZED (
+    SELECT * FROM unnest(%(job_ids)s::bigint[], %(rooms)s::bigint[]) AS free (job_id, room)
+), present AS (
+    SELECT waiting.id, waiting.job_id, 1 AS turn, waiting.scheduled_for
+    FROM free
+    CROSS JOIN LATERAL (
+        SELECT id, job_id, scheduled_for
+        FROM scheduler_app_execution
+        WHERE job_id = free.job_id AND status = 'blocked' AND reason <> 'paused' AND backfill IS NULL
+        ORDER BY scheduled_for, id
+        LIMIT free.room
+    ) AS waiting
+), asked AS MATERIALIZED (
+    SELECT DISTINCT waiting.backfill
+    FROM scheduler_app_execution AS waiting
+    WHERE waiting.job_id = ANY(%(job_ids)s) AND waiting.status = 'blocked'
+      AND waiting.backfill IS NOT NULL
+), past AS (   -- of each backfill the next few, in the order of an index: there may be thousands
+    SELECT waiting.id, waiting.job_id, 2 AS turn, waiting.scheduled_for
+    FROM asked
+    JOIN scheduler_app_backfill AS request ON request.id = asked.backfill
+    JOIN free ON free.job_id = request.job_id
+    CROSS JOIN LATERAL (
+        SELECT id, job_id, scheduled_for
+        FROM scheduler_app_execution
+        WHERE job_id = free.job_id AND status = 'blocked' AND reason <> 'paused'
+          AND backfill = request.id
+        ORDER BY scheduled_for, id
+        LIMIT LEAST(free.room, GREATEST(0, request.max_running - (
+            SELECT count(*)
+            FROM scheduler_app_execution AS live
+            WHERE live.job_id = free.job_id
+              AND live.backfill = request.id
+              AND live.status IN ('ready', 'running')
+        )))
+    ) AS waiting
+)
 UPDATE scheduler_app_execution
 SET status = 'ready', reason = ''
 WHERE id IN (
     SELECT waiting.id
     FROM (
         SELECT
-            id, job_id, backfill,
-            row_number() OVER (
-                -- What the schedule asks for now goes before what somebody wants of the past.
-                PARTITION BY job_id ORDER BY backfill IS NOT NULL, scheduled_for, id
-            ) AS place,
-            row_number() OVER (PARTITION BY backfill ORDER BY scheduled_for, id) AS backfill_place
-        FROM scheduler_app_execution
-        WHERE job_id = ANY(%(job_ids)s) AND status = 'blocked' AND reason <> 'paused'
+            id, job_id,
+            -- What the schedule asks for now goes before what somebody wants of the past.
+            row_number() OVER (PARTITION BY job_id ORDER BY turn, scheduled_for, id) AS place
+        FROM (SELECT * FROM present UNION ALL SELECT * FROM past) AS either
     ) AS waiting
-    JOIN unnest(%(job_ids)s::bigint[], %(rooms)s::bigint[]) AS free (job_id, room)
-      ON free.job_id = waiting.job_id
-    LEFT JOIN scheduler_app_backfill AS backfill ON backfill.id = waiting.backfill
+    JOIN free ON free.job_id = waiting.job_id
     WHERE waiting.place <= free.room
-      AND (
-          backfill.id IS NULL
-          OR waiting.backfill_place <= backfill.max_running - (
-              SELECT count(*)
-              FROM scheduler_app_execution AS live
-              WHERE live.job_id = waiting.job_id
-                AND live.backfill = backfill.id
-                AND live.status IN ('ready', 'running')
-          )
-      )
 )
 """
 

@@ -242,19 +242,19 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
     ids = sorted(set(job_ids))
     with acting_as(by):
         resumed = _lock_jobs(ids, paused_at__isnull=False)
-        missed = {}
-        if run != RUN_NONE:
-            now = database_now()
-            for job in Job.objects.filter(pk__in=resumed).select_related("calendar"):
-                missed[job] = backfilling.fire_times_while_paused(
-                    job, now=now, last_only=run == RUN_LAST
-                )
+        waiting = Job.objects.filter(pk__in=resumed).select_related("calendar")
+        missed_by = [] if run == RUN_NONE else list(waiting)
         Job.objects.filter(pk__in=resumed).update(
             paused_at=None, paused_by="", paused_until=None, pause_reason=""
         )
         with transaction_on_psycopg() as connection:
             connection.execute(LOCK_PLANS_SQL, {"job_ids": resumed})
-            for job, moments in missed.items():
+            for job in missed_by:
+                # Up to the moment of the edit, and no other, nodes count fire times as paused.
+                until = Job.objects.values_list("updated_at", flat=True).get(pk=job.pk)
+                moments = backfilling.fire_times_while_paused(
+                    job, now=until, last_only=run == RUN_LAST
+                )
                 if moments:
                     backfilling.run_fire_times(connection, job, moments, by=by)
             promote_locked(connection, _specs, resumed)

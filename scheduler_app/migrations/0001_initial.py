@@ -614,7 +614,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "ordering": ("execution_id", "attempt", "seq"),
+                "ordering": ("execution_id", "attempt", "token", "seq"),
                 "default_permissions": (),
             },
         ),

@@ -16,6 +16,10 @@ $$;
 CREATE FUNCTION scheduler_job_number() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'INSERT' OR NEW.calendar_id IS DISTINCT FROM OLD.calendar_id THEN
+        -- Who edits the calendar at this moment does not see this job among those that use it, so wait for the end.
+        PERFORM FROM scheduler_app_calendar WHERE id = NEW.calendar_id FOR SHARE;
+    END IF;
     SELECT COALESCE(max(name), ''), COALESCE(max(ranges::text), '[]')::jsonb
     INTO NEW.calendar_name, NEW.calendar_days
     FROM scheduler_app_calendar
@@ -86,6 +90,12 @@ $$;
 CREATE FUNCTION scheduler_calendar_copy() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
+    -- In one order, as nodes lock the plans of many jobs too: so that nobody deadlocks.
+    PERFORM FROM scheduler_app_job WHERE calendar_id = NEW.id ORDER BY id FOR UPDATE;
+    PERFORM FROM scheduler_app_jobplan
+    WHERE job_id IN (SELECT id FROM scheduler_app_job WHERE calendar_id = NEW.id)
+    ORDER BY job_id
+    FOR UPDATE;
     UPDATE scheduler_app_job SET calendar_name = NEW.name WHERE calendar_id = NEW.id;
     RETURN NULL;
 END

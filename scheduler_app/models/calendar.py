@@ -41,6 +41,9 @@ class Calendar(models.Model):
             [first.isoformat(), last.isoformat()] for first, last in read_days(self.days)[0]
         ]
         self.updated_at = DatabaseNow()
+        fields = kwargs.get("update_fields")
+        if fields is not None and "days" in fields:
+            kwargs["update_fields"] = {*fields, "ranges", "updated_at"}
         super().save(*args, **kwargs)
         self.refresh_from_db(fields=["updated_at"])
 

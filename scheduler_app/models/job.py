@@ -15,6 +15,7 @@ from django.db import connections, models, transaction
 from django.db.models import F, Q
 
 from scheduler_app.conf import get_config
+from scheduler_app.rules.firing import next_open, own_closures
 from scheduler_app.rules.problems import Invalid, Problem
 from scheduler_app.rules.schedules import parse_schedule
 from scheduler_app.rules.spec import JobSpec
@@ -358,14 +359,23 @@ class Job(models.Model):
             return [Problem("end_at", "The end must come after the start.")]
         if self.schedule.strip().lower() == "@manual" or not self.enabled:
             return []
-        timetable = Timetable.of(self.spec())
+        spec = self.spec()
+        timetable = Timetable.of(spec)
+        window = f" until {self.end_at:%Y-%m-%d %H:%M:%S %Z}" if self.end_at else ""
         if timetable.next_after(now) is None:
-            window = f" until {self.end_at:%Y-%m-%d %H:%M:%S %Z}" if self.end_at else ""
             return [
                 Problem(
                     "schedule",
                     f"{self.schedule}: there is no fire time from now{window}. "
                     "Choose a later moment, or @manual for a job that only runs by hand.",
+                )
+            ]
+        if next_open(timetable, now, own_closures(spec)) is None:
+            return [
+                Problem(
+                    "calendar",
+                    f"The calendar {spec.calendar_name} closes the job at every fire time from now{window}. "
+                    "Choose other days, or to run anyway when closed.",
                 )
             ]
         return []

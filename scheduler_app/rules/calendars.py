@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, timedelta
 
 from .problems import Problem
+from .zones import FIRST_MOMENT, Zone, utc
 
 MOST_RANGES = 1000
+MOST_PROBLEMS = 20
+"""How many lines that cannot be read are named one by one."""
 FIRST_DAY = date(1970, 1, 1)
 LAST_DAY = date(2100, 12, 31)
 
@@ -56,12 +58,15 @@ def read_days(text: str) -> tuple[list[Days], list[Problem]]:
             )
         else:
             found.append((first, last))
+    if len(problems) > MOST_PROBLEMS:
+        more = len(problems) - MOST_PROBLEMS
+        problems[MOST_PROBLEMS:] = [Problem("days", f"{more:,} more lines cannot be read.")]
     if len(found) > MOST_RANGES:
         problems.append(Problem("days", f"{len(found)} ranges; at most {MOST_RANGES} are allowed."))
     return found, problems
 
 
-def closed_stretches(days: Sequence[Days], *, follow: bool, zone: ZoneInfo) -> list[Stretch]:
+def closed_stretches(days: Sequence[Days], *, follow: bool, zone: Zone) -> list[Stretch]:
     """When a job is closed that avoids the listed days, or follows them: is open on those alone.
 
     Days begin and end at midnight in the job's zone, or where a clock change takes midnight away.
@@ -73,7 +78,7 @@ def closed_stretches(days: Sequence[Days], *, follow: bool, zone: ZoneInfo) -> l
             for first, last in merged
         ]
     stretches = []
-    since = datetime(1970, 1, 1, tzinfo=UTC)
+    since = utc(FIRST_MOMENT)
     for first, last in merged:
         if (begin := _begin(first, zone)) > since:
             stretches.append(Stretch(since, begin))
@@ -81,13 +86,16 @@ def closed_stretches(days: Sequence[Days], *, follow: bool, zone: ZoneInfo) -> l
     return [*stretches, Stretch(since, None)]
 
 
-def moved_to(last_missed: datetime, stretch: Stretch, zone: ZoneInfo) -> datetime | None:
-    """Where a run goes that a closed stretch takes away: to the next open day, at the same time of day."""
+def moved_to(last_missed: datetime, stretch: Stretch, zone: Zone) -> datetime | None:
+    """Where a run goes that a closed stretch takes away: to the next open day, at the same time of day.
+
+    As for cron, a time of day that the clock jumps over is the first moment after the jump.
+    """
     if stretch.until is None:
         return None
-    day = stretch.until.astimezone(zone).date()
-    wall = datetime.combine(day, last_missed.astimezone(zone).time(), tzinfo=zone)
-    return max(wall.astimezone(UTC), stretch.until)
+    day, _ = divmod(_local(stretch.until, zone), 86400)
+    _, time_of_day = divmod(_local(last_missed, zone), 86400)
+    return max(utc(zone.first_moment_of(day * 86400 + time_of_day)), stretch.until)
 
 
 def _merged(days: Sequence[Days]) -> list[Days]:
@@ -100,5 +108,10 @@ def _merged(days: Sequence[Days]) -> list[Days]:
     return merged
 
 
-def _begin(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)
+def _begin(day: date, zone: Zone) -> datetime:
+    return utc(zone.first_moment_of((day - FIRST_DAY).days * 86400))
+
+
+def _local(moment: datetime, zone: Zone) -> int:
+    ts = int(moment.timestamp())
+    return ts + zone.offset_at(ts)

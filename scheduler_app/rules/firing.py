@@ -22,6 +22,8 @@ CATCH_UP_LIMIT = 100
 QUEUE_LIMIT = 1000
 """How many executions of one job `on_overlap = queue_all` keeps waiting at most."""
 
+RUN, WAIT = "run", "wait"
+
 
 @dataclass(frozen=True, slots=True)
 class Fire:
@@ -63,6 +65,10 @@ class Suspension:
     who: str = ""
     detail: str = ""
     reason: str = "paused"
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether the moment lies in it."""
+        return self.since <= moment and (self.until is None or moment < self.until)
 
 
 class _Piece(NamedTuple):
@@ -157,7 +163,7 @@ def decide(
         return
     if spec.enabled and spec.deleted_at is None:
         timetable = Timetable.of(spec)
-        for pieces in _between_pauses(_pieces(decision.decided_until, until, pauses)):
+        for pieces in _between_pauses(cut(decision.decided_until, until, pauses)):
             _decide_stretch(decision, spec, timetable, pieces, now, live, misfire_after_s)
     decision.decided_until = until
 
@@ -208,7 +214,7 @@ def _overlapping(
     return sorted(found, key=lambda suspension: suspension.since)
 
 
-def _pieces(start: datetime, end: datetime, suspensions: Iterable[Suspension]) -> Iterator[_Piece]:
+def cut(start: datetime, end: datetime, suspensions: Iterable[Suspension]) -> Iterator[_Piece]:
     """Cut (start, end] where suspensions begin and end; one covers from `since` up to before `until`."""
     for suspension in _overlapping(suspensions, start, end):
         since = max(start, suspension.since - TICK)
@@ -326,17 +332,27 @@ def _decide_overlap(
     decision: Decision, spec: JobSpec, moment: datetime, live: Live, *, missed: bool
 ) -> None:
     """An execution, now or when the limit allows, or none because of those that live."""
+    what = answer(spec, live, missed=missed)
+    if what in (RUN, WAIT):
+        decision.cancel_running |= what == WAIT and spec.on_overlap == "cancel_running"
+        _fire(decision, Fire(moment, blocked=what == WAIT))
+    else:
+        decision.add(Skip(moment, moment, 1, what))
+
+
+def answer(spec: JobSpec, live: Live, *, missed: bool = False) -> str:
+    """What a due fire time comes to beside those that live: RUN, WAIT, or the reason of its gap.
+
+    `live` is counted on.
+    """
     limit = spec.limit
     if limit is None or (live.unblocked < limit and not live.blocked):
         live.waiting += 1
-        _fire(decision, Fire(moment))
-    elif _may_wait(spec, live, missed=missed):
+        return RUN
+    if _may_wait(spec, live, missed=missed):
         live.blocked += 1
-        decision.cancel_running |= spec.on_overlap == "cancel_running"
-        _fire(decision, Fire(moment, blocked=True))
-    else:
-        retrying = live.retrying and not live.running and not live.waiting
-        decision.add(Skip(moment, moment, 1, "retrying" if retrying else "overlap"))
+        return WAIT
+    return "retrying" if live.retrying and not live.running and not live.waiting else "overlap"
 
 
 def _may_wait(spec: JobSpec, live: Live, *, missed: bool) -> bool:

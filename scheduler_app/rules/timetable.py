@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from heapq import merge
-from zoneinfo import ZoneInfo
 
 from .calendars import Stretch, closed_stretches, moved_to
+from .problems import Invalid
 from .schedules import Schedule, parse_schedule
 from .spec import JobSpec
-from .zones import END_OF_TIME, FIRST_MOMENT, utc
+from .zones import END_OF_TIME, FIRST_MOMENT, load_zone, utc, zone_problem
 
 TICK = timedelta(microseconds=1)
 """The database's resolution: `moment - TICK` turns "strictly after" into "from"."""
@@ -22,6 +22,9 @@ TICK = timedelta(microseconds=1)
 # Any date can be entered as a window or as the end of a pause. The first day is left to the jitter, which looks back.
 KNOWN_FROM = utc(FIRST_MOMENT) + timedelta(days=1)
 KNOWN_UNTIL = utc(END_OF_TIME) - TICK
+
+_EPOCH = utc(0)
+_SECOND = timedelta(seconds=1)
 
 
 def jitter_of(name: str, jitter_s: int) -> timedelta:
@@ -113,6 +116,24 @@ class Timetable:
         moved = self.moved[bisect_right(self.moved, start) : bisect_right(self.moved, end)]
         yield from merge(planned, moved) if moved else planned
 
+    def between_ts(self, after: int, until: int) -> Iterator[int]:
+        """As `between`, in Unix seconds, which fire times are: for walking through millions of them."""
+        start, end = self._within(utc(after), utc(until))
+        if start >= end:
+            return iter(())
+        shift, after, until = (
+            self.shift // _SECOND,
+            (start - _EPOCH) // _SECOND,
+            (end - _EPOCH) // _SECOND,
+        )
+        planned = self.schedule.between_ts(after - shift, until - shift)
+        if shift:
+            planned = (ts + shift for ts in planned)
+        if not self.moved:
+            return planned
+        moved = self.moved[bisect_right(self.moved, start) : bisect_right(self.moved, end)]
+        return merge(planned, [(moment - _EPOCH) // _SECOND for moment in moved])
+
     def _within(self, start: datetime, end: datetime) -> tuple[datetime, datetime]:
         """The part of (start, end] that lies in the window and in the years that schedules know."""
         start, end = max(start, KNOWN_FROM), min(end, KNOWN_UNTIL)
@@ -141,7 +162,10 @@ def _timetable(
 
 
 def closed_stretches_of(spec: JobSpec) -> tuple[Stretch, ...]:
-    """The days on which the job's calendar closes it, whatever becomes of its fire times then."""
+    """The days on which the job's calendar closes it, whatever becomes of its fire times then.
+
+    Raises Invalid for a zone that does not exist.
+    """
     if not spec.calendar_name:
         return ()
     return _closed(spec.calendar_days, spec.calendar_mode, spec.timezone)
@@ -149,12 +173,15 @@ def closed_stretches_of(spec: JobSpec) -> tuple[Stretch, ...]:
 
 @lru_cache(maxsize=1000)
 def _closed(days: tuple[tuple[str, str], ...], mode: str, timezone: str) -> tuple[Stretch, ...]:
+    if problem := zone_problem(timezone):
+        raise Invalid([problem])
     ranges = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in days]
-    return tuple(closed_stretches(ranges, follow=mode == "follow", zone=ZoneInfo(timezone)))
+    return tuple(closed_stretches(ranges, follow=mode == "follow", zone=load_zone(timezone)))
 
 
 def _moved(planned: Timetable, closed: tuple[Stretch, ...], timezone: str) -> tuple[datetime, ...]:
     """One run for each closed stretch that took some away, unless the schedule has it there by itself."""
+    zone = load_zone(timezone)
     moved = []
     for stretch in closed:
         if stretch.until is None:
@@ -162,7 +189,7 @@ def _moved(planned: Timetable, closed: tuple[Stretch, ...], timezone: str) -> tu
         last = planned.previous_before(stretch.until)
         if last is None or last < stretch.since:
             continue
-        moment = moved_to(last, stretch, ZoneInfo(timezone))
+        moment = moved_to(last, stretch, zone)
         if moment is not None and planned.next_after(moment - TICK) != moment:
             moved.append(moment)
     return tuple(moved)

@@ -63,8 +63,6 @@ Key = tuple[str, str, int, Address]
 class RequestFailed(Exception):
     """No answer, or not a whole one. `reason` is a short machine word, `answer` what came until then."""
 
-    is_sentence = True
-
     def __init__(self, message: str, *, reason: str, permanent: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
@@ -244,7 +242,10 @@ class Client:
             connection = self._connect(request, addresses, exchange)
             return self._talk(connection, request, exchange)
         except Exception as error:
-            raise _explained(error, request, exchange) from error
+            explained = _explained(error, request, exchange)
+            if explained is error:
+                raise
+            raise explained from error
         finally:
             exchange.hold(None)
 

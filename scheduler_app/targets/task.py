@@ -198,10 +198,11 @@ class TaskTarget(Target):
             args, kwargs = task.call_arguments(execution.arguments)
         except TypeError as error:
             raise InvalidTarget([_misfit(task, execution.arguments, str(error))]) from None
-        context = [_context(task.task, execution, args, kwargs)] * task.task.takes_context
+        if task.task.takes_context:
+            args = [_context(task.task, execution, args, kwargs), *args]
         if task.info.is_async:
-            return _run_coroutine(task.task.func, (*context, *args), kwargs, execution)
-        return task.task.func(*context, *args, **kwargs)
+            return _run_coroutine(task.task.func, args, kwargs, execution)
+        return task.task.func(*args, **kwargs)
 
 
 def _tasks_in(module: ModuleType | None) -> list[Any]:

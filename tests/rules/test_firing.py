@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -546,93 +546,91 @@ class SlowModel:
         self.spec, self.now, self.live, self.runs = spec, now, live, runs
         self.verdicts: list[tuple[datetime, str]] = []
 
-    def decide(self, fire_times: list[datetime], pauses: Sequence[Suspension]) -> None:
-        for stretch in self.stretches(fire_times, pauses):
-            covering = self.covering(stretch[0], pauses)
-            if covering is not None:
-                self.add(stretch, "paused")
-            else:
-                self.decide_active(stretch)
+    def decide(self, fire_times: list[datetime], suspensions: Sequence[Suspension]) -> None:
+        self.suspensions = suspensions
+        for stretch in self.stretches(fire_times):
+            self.decide_stretch(stretch)
 
-    def add(self, moments: Iterable[datetime], verdict: str) -> None:
-        if not self.is_over:
-            self.verdicts += [(moment, verdict) for moment in moments]
+    def reason_at(self, moment: datetime) -> str:
+        """Why there is no execution at that moment: of several suspensions, the one that began first."""
+        covering = [
+            suspension
+            for suspension in self.suspensions
+            if suspension.since <= moment
+            and (suspension.until is None or moment < suspension.until)
+        ]
+        first = min(covering, key=lambda suspension: suspension.since, default=None)
+        return "" if first is None else first.reason
+
+    def stretches(self, fire_times: list[datetime]) -> Iterator[list[datetime]]:
+        """Neighbouring fire times without a pause at or between them; those in a pause one by one."""
+        edges = [edge for s in self.suspensions for edge in (s.since, s.until) if edge is not None]
+        stretch: list[datetime] = []
+        for moment in fire_times:
+            between = [stretch[-1] + TICK, *edges] if stretch else []
+            if self.reason_at(moment) == "paused" or any(
+                self.reason_at(edge) == "paused" for edge in between if stretch[-1] < edge <= moment
+            ):
+                yield stretch
+                stretch = []
+            stretch.append(moment)
+        yield stretch
+
+    def decide_stretch(self, moments: list[datetime]) -> None:
+        given_up = self.given_up([moment for moment in moments if not self.reason_at(moment)])
+        for moment in moments:
+            if self.is_over:
+                return
+            reason = self.reason_at(moment) or given_up.get(moment)
+            if reason:
+                self.verdicts.append((moment, reason))
+            else:
+                self.run(moment)
 
     @property
     def is_over(self) -> bool:
         return self.spec.max_runs is not None and self.runs >= self.spec.max_runs
 
-    @staticmethod
-    def covering(moment: datetime, pauses: Sequence[Suspension]) -> Suspension | None:
-        covering = [
-            pause
-            for pause in pauses
-            if pause.since <= moment and (pause.until is None or moment < pause.until)
-        ]
-        return min(covering, key=lambda pause: pause.since, default=None)
+    def is_missed(self, moment: datetime) -> bool:
+        return self.now - moment >= timedelta(seconds=MISFIRE_AFTER_S)
 
-    def stretches(
-        self, fire_times: list[datetime], pauses: Sequence[Suspension]
-    ) -> Iterator[list[datetime]]:
-        """Neighbouring fire times that are alike: not paused, with no pause between them, or paused."""
-        stretch: list[datetime] = []
-        for moment in fire_times:
-            if stretch and (
-                (self.covering(moment, pauses) is None)
-                != (self.covering(stretch[-1], pauses) is None)
-                or any(
-                    pause.since < moment
-                    and (pause.until is None or pause.until > stretch[-1])
-                    and pause.until != pause.since
-                    for pause in pauses
-                )
-            ):
-                yield stretch
-                stretch = []
-            stretch.append(moment)
-        if stretch:
-            yield stretch
-
-    def decide_active(self, moments: list[datetime]) -> None:
+    def given_up(self, moments: list[datetime]) -> dict[datetime, str]:
+        """Those of the fire times that were missed and are not made up for."""
         spec = self.spec
-        missed = [m for m in moments if self.now - m >= timedelta(seconds=MISFIRE_AFTER_S)]
-        on_time = moments[len(missed) :]
-        if spec.misfire_grace_s is not None and spec.on_misfire != "skip":
-            grace = timedelta(seconds=spec.misfire_grace_s)
-            self.add([m for m in missed if self.now - m > grace], "missed")
-            missed = [m for m in missed if self.now - m <= grace]
+        missed = [moment for moment in moments if self.is_missed(moment)]
         if spec.on_misfire == "skip":
-            self.add(missed, "missed")
-        elif spec.on_misfire == "latest":
-            run = missed[-1:] if not on_time else []
-            self.add(missed[: len(missed) - len(run)], "coalesced")
-            self.run(run, missed=True)
+            return dict.fromkeys(missed, "missed")
+        grace = timedelta.max
+        if spec.misfire_grace_s is not None:
+            grace = timedelta(seconds=spec.misfire_grace_s)
+        too_old = [moment for moment in missed if self.now - moment > grace]
+        missed = missed[len(too_old) :]
+        if spec.on_misfire == "latest":
+            some_are_on_time = any(not self.is_missed(moment) for moment in moments)
+            others = missed if some_are_on_time else missed[:-1]
+            reason = "coalesced"
         else:
-            self.add(missed[:-100], "limit")
-            self.run(missed[-100:], missed=True)
-        self.run(on_time, missed=False)
+            others, reason = missed[:-100], "limit"
+        return dict.fromkeys(too_old, "missed") | dict.fromkeys(others, reason)
 
-    def run(self, moments: Iterable[datetime], *, missed: bool) -> None:
+    def run(self, moment: datetime) -> None:
         spec, live = self.spec, self.live
         limit = spec.max_running or (10**9 if spec.on_overlap == "allow" else 1)
         line = {"skip": 0, "allow": 0, "queue_one": 1, "cancel_running": 1, "queue_all": 1000}
-        for moment in moments:
-            if self.is_over:
-                return
-            unblocked = live.running + live.waiting + live.retrying
-            catching_up = missed and spec.on_misfire == "all"
-            if limit == 10**9 or (unblocked < limit and live.blocked == 0):
-                live.waiting += 1
-                self.runs += 1
-                self.verdicts.append((moment, "runs"))
-            elif live.blocked < (1000 if catching_up else line[spec.on_overlap]):
-                live.blocked += 1
-                self.runs += 1
-                self.verdicts.append((moment, "waits"))
-            elif live.retrying and not live.running and not live.waiting:
-                self.verdicts.append((moment, "retrying"))
-            else:
-                self.verdicts.append((moment, "overlap"))
+        unblocked = live.running + live.waiting + live.retrying
+        catching_up = self.is_missed(moment) and spec.on_misfire == "all"
+        if limit == 10**9 or (unblocked < limit and live.blocked == 0):
+            live.waiting += 1
+            self.runs += 1
+            self.verdicts.append((moment, "runs"))
+        elif live.blocked < (1000 if catching_up else line[spec.on_overlap]):
+            live.blocked += 1
+            self.runs += 1
+            self.verdicts.append((moment, "waits"))
+        elif live.retrying and not live.running and not live.waiting:
+            self.verdicts.append((moment, "retrying"))
+        else:
+            self.verdicts.append((moment, "overlap"))
 
 
 def spelled_out(
@@ -667,16 +665,20 @@ specs = st.builds(
     max_running=st.sampled_from([None, None, 1, 2, 7]),
     enabled=st.sampled_from([True] * 9 + [False]),
 )
-pause_lists = st.lists(
+suspension_lists = st.lists(
     st.builds(
-        lambda since, length, who: Suspension(
-            after_noon(since), None if length is None else after_noon(since + length), who, ""
+        lambda since, length, who, reason: Suspension(
+            after_noon(since),
+            None if length is None else after_noon(since + length),
+            who,
+            reason=reason,
         ),
         offsets,
         st.none() | st.integers(1, 200) | st.sampled_from([0.000001, 0.5]),
         st.sampled_from(["ann", "bob"]),
+        st.sampled_from(["paused", "calendar", "skipped"]),
     ),
-    max_size=3,
+    max_size=4,
 )
 lives = st.builds(Live, *[st.integers(0, 2)] * 4)
 
@@ -684,7 +686,7 @@ lives = st.builds(Live, *[st.integers(0, 2)] * 4)
 @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
 @given(
     spec=specs,
-    pauses=pause_lists,
+    pauses=suspension_lists,
     live=lives,
     runs=st.integers(0, 3),
     since=offsets,
@@ -719,7 +721,7 @@ def test_every_fire_time_gets_the_verdict_that_a_slow_model_gives(
 @settings(max_examples=500, deadline=None, derandomize=True, database=None)
 @given(
     definitions=st.lists(specs, min_size=1, max_size=4),
-    pauses=pause_lists,
+    pauses=suspension_lists,
     turns=st.lists(
         st.tuples(
             st.sampled_from([0.4, 1, 1, 2.7, 10, 45]),  # until the next look
@@ -769,9 +771,9 @@ def test_over_edits_pauses_and_absences_each_fire_time_gets_exactly_one_verdict(
     assert len(set(answered)) == len(answered)
 
 
-def test_the_next_fire_time_is_the_first_that_has_no_verdict():
+def test_the_next_fire_time_is_the_first_that_has_no_verdict_and_lies_in_no_suspension():
     chance = random.Random(11)
-    for _ in range(300):
+    for _ in range(500):
         spec = replace(
             EVERY_10_S,
             schedule=chance.choice(RHYTHMS).text,
@@ -779,10 +781,19 @@ def test_the_next_fire_time_is_the_first_that_has_no_verdict():
             end_at=chance.choice([None, after_noon(chance.uniform(0, 90))]),
             jitter_s=chance.choice([0, 40]),
         )
+        suspensions = [
+            pause(begin, chance.choice([begin + chance.choice([1, 20, 60]), None]))
+            for begin in chance.sample(range(-50, 150), chance.choice([0, 1, 4]))
+        ]
         since = chance.uniform(0, 60)
-        coming = expected_fire_times(spec, after_noon(since), after_noon(since + 200))
+        coming = expected_fire_times(spec, after_noon(since), after_noon(since + 300))
+        open_ones = [
+            moment
+            for moment in coming
+            if not any(s.since <= moment and (not s.until or moment < s.until) for s in suspensions)
+        ]
 
-        found = next_fire_at(Decision(after_noon(since), 0), spec)
+        found = next_fire_at(Decision(after_noon(since), 0), spec, suspensions)
 
-        assert found == (coming[0] if coming else None)
-        assert Timetable.of(spec).count(after_noon(since), after_noon(since + 200)) == len(coming)
+        assert found == (open_ones[0] if open_ones else None)
+        assert Timetable.of(spec).count(after_noon(since), after_noon(since + 300)) == len(coming)

@@ -56,19 +56,6 @@ def trusting_tls() -> ssl.SSLContext:
     return guarded_tls(ssl.create_default_context(cafile=TLS / "authority.pem"))
 
 
-@pytest.fixture
-def free_web_port() -> int:
-    """A port that HTTP targets may call and that nobody listens on."""
-    for port in range(8100, 9000):
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("all web ports are taken")
-
-
 class World:
     """A resolver and a network of the test's own: names have the addresses it says, and all of them lead to one
     server on the loopback interface."""

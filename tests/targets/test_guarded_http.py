@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import threading
 import time
@@ -102,37 +103,57 @@ SPELLINGS = [
 ]
 
 
+class Listeners:
+    """Sockets on all loopback addresses, at a port that is allowed: only the address can be the reason to refuse."""
+
+    def __init__(self) -> None:
+        self.sockets: list[socket.socket] = []
+        # Other tests run beside this one, so each process begins elsewhere.
+        for number in range(900):
+            self.port = 8100 + (os.getpid() + number) % 900
+            try:
+                self._listen()
+            except OSError:
+                self.close()
+            else:
+                return
+        raise AssertionError("all web ports are taken")
+
+    def _listen(self) -> None:
+        self.sockets.append(socket.create_server(("0.0.0.0", self.port)))
+        if socket.has_ipv6:
+            family = socket.AF_INET6
+            self.sockets.append(socket.create_server(("::", self.port), family=family))
+        for sock in self.sockets:
+            sock.settimeout(0)
+
+    def saw_a_connection(self) -> bool:
+        for sock in self.sockets:
+            try:
+                sock.accept()
+            except BlockingIOError:
+                continue
+            return True
+        return False
+
+    def close(self) -> None:
+        while self.sockets:
+            self.sockets.pop().close()
+
+
 @pytest.fixture
-def listeners(free_web_port):
-    """Sockets on all loopback addresses, at a port that is allowed: only the address can be the reason."""
-    sockets = [socket.create_server(("0.0.0.0", free_web_port))]
-    if socket.has_ipv6:
-        sockets.append(socket.create_server(("::", free_web_port), family=socket.AF_INET6))
-    for sock in sockets:
-        sock.settimeout(0)
-    yield sockets
-    for sock in sockets:
-        sock.close()
-
-
-def saw_a_connection(listeners: list[socket.socket]) -> bool:
-    for sock in listeners:
-        try:
-            sock.accept()
-        except BlockingIOError:
-            continue
-        return True
-    return False
+def listeners():
+    opened = Listeners()
+    yield opened
+    opened.close()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_no_spelling_of_a_closed_address_is_called(
-    scheme, listeners, free_web_port, make_execution
-):
+def test_no_spelling_of_a_closed_address_is_called(scheme, listeners, make_execution):
     target = HttpTarget(Client())
     called = []
     for spelling in SPELLINGS:
-        url = f"{scheme}://{spelling}:{free_web_port}/"
+        url = f"{scheme}://{spelling}:{listeners.port}/"
         assert target.problems(url, {}), f"{url!r} was accepted by the form"
         try:
             target.run(make_execution(url, timeout_s=2))
@@ -141,7 +162,13 @@ def test_no_spelling_of_a_closed_address_is_called(
         called.append(spelling)
 
     assert called == []
-    assert not saw_a_connection(listeners)
+    assert not listeners.saw_a_connection()
+
+
+def test_the_listeners_would_see_a_connection(listeners):
+    socket.create_connection(("127.0.0.1", listeners.port)).close()
+
+    wait_until(listeners.saw_a_connection)
 
 
 @pytest.mark.parametrize(
@@ -218,8 +245,10 @@ def test_the_certificate_must_be_the_names_while_the_address_is_pinned(
 
 
 def test_the_next_address_is_tried_when_the_first_does_not_answer(
-    server, free_web_port, make_execution
+    server, start_server, make_execution
 ):
+    closed = start_server()
+    closed.stop()
     world = World(server)
     world.answers["two.example"] = [[PUBLIC_IPV6, PUBLIC]]
     reachable = world.route
@@ -230,7 +259,7 @@ def test_the_next_address_is_tried_when_the_first_does_not_answer(
             if address.version == 4
             else (
                 socket.AF_INET,
-                ("127.0.0.1", free_web_port),
+                ("127.0.0.1", closed.port),
             )
         )
 

@@ -190,7 +190,10 @@ def _pair(given: dict[str, str]) -> tuple[str, str] | None:
 
 
 class Browser:
-    """Somebody with these permissions at a browser that has no JavaScript and sends CSRF tokens as forms have them."""
+    """Somebody with these permissions at a browser without JavaScript, which sends CSRF tokens as forms have them.
+
+    `errors` are those of the form on the page, by field.
+    """
 
     def __init__(self, *permissions: str, superuser: bool = False, name: str = "ana") -> None:
         self.client = Client(enforce_csrf_checks=True)
@@ -201,6 +204,7 @@ class Browser:
         self.client.force_login(self.user)
         self.page = Page("", "")
         self.status = 0
+        self.errors: dict[str, list[str]] = {}
 
     def open(self, address: str) -> Page:
         """Go to an address; follows redirects."""
@@ -243,6 +247,9 @@ class Browser:
             address = urljoin(address, response.redirect_chain[-1][0])
         self.status = response.status_code
         self.page = Page(address, response.content.decode())
+        context = response.context or {}
+        form = getattr(context.get("adminform"), "form", None) or context.get("form")
+        self.errors = {} if form is None else dict(form.errors)
         return self.page
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from scheduler_app.models import Execution, Job, LogChunk, Node, Status, Trigger
 from scheduler_app.rules.masking import MASK
@@ -157,6 +159,35 @@ def test_the_latest_is_the_newest_that_matches(operator: ApiClient) -> None:
     assert latest.json() == operator.get(f"{API}/executions/{succeeded.pk}").json()
     nothing = operator.get(f"{API}/executions/latest?job=a&status=lost")
     assert (nothing.status_code, nothing.json()["detail"]) == (404, "No execution matches.")
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("page_size=2", "execution_newest"),
+        ("page_size=2&since=2030-01-01T12:00:03Z", "execution_newest"),
+        ("page_size=2&status=failed,lost", "execution_unsuccessful"),
+    ],
+)
+def test_a_later_page_begins_in_the_middle_of_an_index(
+    operator: ApiClient, query: str, index: str
+) -> None:
+    job = make_job()
+    for _ in range(200):
+        make_execution(job, status=Status.FAILED)
+    following = operator.get(f"{API}/executions?{query}").json()["next"]
+
+    with statements() as sent:
+        operator.get(following)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE scheduler_app_execution")
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
+        cursor.execute(f"EXPLAIN {sent[-1]}")
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+
+    assert f"using {index} " in plan
+    assert re.search(r"Index Cond: .*scheduled_for <= ", plan)
 
 
 # --- One execution ----------------------------------------------------------------------------

@@ -124,6 +124,16 @@ def test_a_form_comes_back_filled_in_with_its_errors() -> None:
     assert "A valid integer is required." in page
 
 
+@pytest.mark.parametrize("moment", ["soon", "2030-13-01T00:00", "9999-12-31T23:59", "\0", "{}"])
+def test_a_moment_that_cannot_be_read_comes_back_as_an_error(moment: str) -> None:
+    response = Browser("editor").send(
+        "post", "jobs", {"name": "kept", "target": ADD, "start_at": moment}
+    )
+
+    assert response.status_code == 400
+    assert 'value="kept"' in response.content.decode()
+
+
 def test_the_form_of_a_job_sends_back_what_it_shows() -> None:
     job = make_job(tags=["a", "b"], target=ADD, arguments={"a": 1}, max_runs=3, schedule="@hourly")
     browser = Browser("editor")
@@ -162,6 +172,20 @@ def test_the_actions_take_their_forms() -> None:
         None,
         {"arguments": {"a": 2}},
     ]
+
+
+def test_a_form_works_without_any_script() -> None:
+    job = make_job()
+    browser = Browser("operator")
+    page = browser.get(f"jobs/{job.pk}/pause", status=405)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[1]
+
+    response = browser.client.post(
+        f"{API}/jobs/{job.pk}/pause", {"csrfmiddlewaretoken": token, "reason": "x", "until": ""}
+    )
+
+    assert response.status_code == 200
+    assert Job.objects.get().pause_reason == "x"
 
 
 def test_an_execution_is_cancelled_and_tried_again_by_its_page() -> None:
