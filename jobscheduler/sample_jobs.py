@@ -19,6 +19,7 @@ def sample_jobs(site: str) -> list[dict[str, Any]]:
             "description": "Its executions show how late the scheduler is, in milliseconds.",
             "schedule": "* * * * * *",
             "target": "jobscheduler.tasks.tick",
+            "on_overlap": OnOverlap.ALLOW,
             "timeout_s": 10,
         },
         {

@@ -153,7 +153,6 @@ class ExecutionAdmin(ReadOnlyAdmin):
     ordering = ("-scheduled_for", "-id")
     list_filter = (StatusFilter, WhenFilter, JobFilter, TriggerFilter, NodeFilter)
     list_select_related = ("job", "node")
-    list_per_page = 100
     search_fields = ("id",)
     search_help_text = "Job name, or =id"
     actions = ("cancel_selected", "retry_selected")

@@ -14,6 +14,7 @@ from .executions import ExecutionViewSet
 from .health import HealthView
 from .jobs import JobViewSet
 from .nodes import NodeViewSet
+from .schedules import ScheduleViewSet
 
 app_name = "api"
 
@@ -40,6 +41,7 @@ router = Router()
 router.register("jobs", JobViewSet, basename="job")
 router.register("executions", ExecutionViewSet, basename="execution")
 router.register("nodes", NodeViewSet, basename="node")
+router.register("schedules", ScheduleViewSet, basename="schedule")
 
 urlpatterns = [
     path("", RootView.as_view(), name="root"),

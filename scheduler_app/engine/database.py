@@ -33,6 +33,8 @@ PLANNER_SETTINGS = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_sort": "off",
+    # Up to PostgreSQL 17 a plan that cannot do without one of these looks so costly that it is compiled, for seconds.
+    "jit": "off",
 }
 
 FIRST_BACKOFF_S = 0.1

@@ -92,7 +92,8 @@ class Timetable:
 
     def _previous_of_schedule(self, moment: datetime) -> datetime | None:
         start, end = self._within(KNOWN_FROM, moment - TICK)
-        found = self.schedule.previous_before(end + TICK - self.shift) if start < end else None
+        before = min(end + TICK - self.shift, KNOWN_UNTIL)
+        found = self.schedule.previous_before(before) if start < end else None
         if found is None or found + self.shift <= start:
             return None
         return found + self.shift

@@ -196,6 +196,17 @@ def bury(node_id: int) -> None:
     Node.objects.filter(pk=node_id).update(state="dead", finished_at=NOON)
 
 
+def pause_impatiently(_: Connection) -> str:
+    """Pause everything; `waits` where that would have to wait for somebody."""
+    with django_connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '200ms'")
+    try:
+        lifecycle.pause_scope("all", by="ann")
+    except psycopg.errors.LockNotAvailable:
+        return "waits"
+    return "paused"
+
+
 # --- What is seen -----------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from .support import (
     make_job,
     make_node,
     outcome,
+    pause_impatiently,
     plan_of,
     settle,
     statuses,
@@ -836,23 +837,17 @@ def test_a_pause_that_nobody_saw_while_all_nodes_were_away_still_counts(connecti
     ]
 
 
-def test_pausing_a_queue_waits_for_a_node_that_is_firing(connection, clock):
-    """Proves I4: once the pause has returned, nothing later is created."""
-    make_job(on_overlap="allow")
+def test_a_pause_of_everything_waits_for_a_node_that_is_firing(connection, clock):
+    """Proves I4: once the pause has returned, nothing is created any more."""
+    job = make_job(on_overlap="allow")
     settle(connection)
+    clock.tick(1)
+
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [lifecycle.locks.PAUSES])
+        fire(connection)
+        assert together(pause_impatiently) == ["waits"]
 
-        def pause(other: psycopg.Connection) -> bool:
-            with django_connection.cursor() as cursor:
-                cursor.execute("SET lock_timeout = '200ms'")
-            try:
-                lifecycle.pause_scope("all", by="ann")
-            except Exception as error:
-                return "lock timeout" in str(error)
-            return False
-
-        assert together(pause) == [True]
+    assert story(job) == ["12:00:01 ready"]
     assert not Pause.objects.exists()
 
 

@@ -290,6 +290,11 @@ def explain(connection: Connection, statement: str) -> str:
     return "\n".join(row[0] for row in rows)
 
 
+def test_the_engine_s_statements_are_never_compiled(connection):
+    """Up to PostgreSQL 17 the engine's planner settings make cheap plans look costly enough to compile for seconds."""
+    assert connection.execute("SHOW jit").fetchone() == ("off",)
+
+
 # --- The number of statements ----------------------------------------------------------------------
 
 

@@ -803,6 +803,8 @@ def test_every_fire_time_gets_the_verdict_of_its_day():
         table = Timetable.of(spec)
         assert list(table.between(start, end)) == expected.fire_times
         assert table.count(start, end) == len(expected.fire_times)
+        seconds = list(table.between_ts(_second(start), _second(end)))
+        assert seconds == [_second(moment) for moment in expected.fire_times]
         for _ in range(10):
             moment = start + chance.random() * 30 * DAY
             coming = [m for m in expected.fire_times if m > moment]

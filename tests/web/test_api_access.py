@@ -51,6 +51,7 @@ EXPECTED: dict[tuple[str, str], tuple[int, ...]] = {
     ("execution-retry", "POST"): (401, 403, 403, 202, 403, 202),
     ("node-list", "GET"): READ,
     ("node-detail", "GET"): READ,
+    ("schedule-preview", "POST"): (401, 403, 200, 200, 200, 200),
 }
 """The status for each of WHO."""
 
@@ -58,6 +59,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("job-list", "POST"): {"name": "new", "target": "tests.testapp.tasks.echo"},
     ("job-detail", "PUT"): {"name": "put", "target": "tests.testapp.tasks.echo"},
     ("job-detail", "PATCH"): {"description": "patched"},
+    ("schedule-preview", "POST"): {"schedule": "@daily"},
 }
 
 VERBS = ("get", "post", "put", "patch", "delete")
@@ -87,8 +89,8 @@ def address(name: str, job: Job, execution: Execution) -> str:
         return f"{API}/nodes/{make_node().pk}"
     if action == "list":
         return f"{API}/{kind}s"
-    if name == "execution-latest":
-        return f"{API}/executions/latest"
+    if name in ("execution-latest", "schedule-preview"):
+        return f"{API}/{kind}s/{action}"
     thing = job if kind == "job" else execution
     return f"{API}/{kind}s/{thing.pk}" + ("" if action == "detail" else f"/{action}")
 

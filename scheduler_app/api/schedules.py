@@ -1,0 +1,182 @@
+"""Schedules before they are saved: what they mean, and what else is due then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from scheduler_app.models import Calendar, CalendarMode, Job, JobPlan, OnClosed, database_now
+from scheduler_app.models.job import DayMatch
+from scheduler_app.rules.previewing import Preview, preview
+from scheduler_app.rules.problems import Invalid, Problem
+from scheduler_app.rules.spec import JobSpec
+
+from . import permissions
+from .base import ApiViewSet
+from .errors import shown
+from .fields import MomentField, NamedField, Strict, TextField, WholeField, WordField
+from .queries import find_job
+
+SAME_SECONDS_WITHIN = timedelta(hours=24)
+SHOWN_JOBS = 10
+COUNTED_TO = 1000
+"""How many other jobs in the same seconds are counted at most."""
+
+_MOMENT = MomentField()
+
+
+class CalendarField(NamedField):
+    """A calendar by its name, or by its id as a number."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, int) and not isinstance(data, bool):
+            found = Calendar.objects.filter(pk=data).first() if 0 < data < 2**63 else None
+            if found is None:
+                self.fail("does_not_exist", value=shown(data))
+            return found
+        return super().to_internal_value(data)
+
+
+class JobField(TextField):
+    """A stored job by its name or id."""
+
+    json_types = (str, int)
+    type_name = "the name or id of a job"
+
+
+class PreviewSerializer(Strict):
+    """The parts of a job that say when it runs. What is left out is that of `job`, or the default."""
+
+    noun = "a preview"
+
+    schedule = TextField(
+        max_length=200,
+        required=False,
+        help_text="Cron with 5 or 6 fields, @hourly, @every 90s, @at 2030-01-31T09:00, @manual.",
+    )
+    timezone = TextField(max_length=64, required=False)
+    name = TextField(
+        max_length=200, required=False, help_text="The job's name, which H and jitter derive from."
+    )
+    anchor_at = MomentField(required=False, allow_null=True)
+    day_match = WordField(choices=DayMatch.values, required=False)
+    start_at = MomentField(required=False, allow_null=True)
+    end_at = MomentField(required=False, allow_null=True)
+    max_runs = WholeField(min_value=1, max_value=2**31 - 1, required=False, allow_null=True)
+    jitter_s = WholeField(min_value=0, max_value=86_400, required=False)
+    calendar = CalendarField(
+        queryset=Calendar.objects.all(), slug_field="name", required=False, allow_null=True
+    )
+    calendar_mode = WordField(choices=CalendarMode.values, required=False)
+    on_closed = WordField(choices=OnClosed.values, required=False)
+    job = JobField(
+        max_length=200, required=False, help_text="A stored job: what an edit of it would change."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        self.stored = self._stored(attrs.pop("job", None))
+        spec = self.stored.spec() if self.stored else JobSpec()
+        if self.stored is None and "schedule" not in attrs:
+            self.refuse([Problem("schedule", "Give a schedule, or the job whose schedule it is.")])
+        if "calendar" in attrs:
+            calendar = attrs.pop("calendar")
+            attrs["calendar_name"] = calendar.name if calendar else ""
+            attrs["calendar_days"] = tuple(map(tuple, calendar.ranges)) if calendar else ()
+        spec = replace(spec, **attrs)
+        if spec.start_at and spec.end_at and spec.start_at >= spec.end_at:
+            self.refuse([Problem("end_at", "The end must come after the start.")])
+        plan = getattr(self.stored, "plan", None)
+        now = database_now()
+        try:
+            self.preview = preview(spec, now=now, runs=plan.runs if plan else 0)
+        except Invalid as error:
+            self.refuse([replace(p, field=_field_of(p)) for p in error.problems])
+        self.now, self.runs = now, plan.runs if plan else 0
+        return attrs
+
+    def _stored(self, id_or_name: str | None) -> Job | None:
+        if id_or_name is None:
+            return None
+        try:
+            return find_job(id_or_name, Job.objects.select_related("plan", "calendar"))
+        except NotFound as error:
+            self.refuse([Problem("job", str(error.detail), given=shown(id_or_name))])
+
+
+class ScheduleViewSet(ApiViewSet[Job]):
+    """Schedules that are not saved yet."""
+
+    serializer_class = PreviewSerializer
+    needs = {"preview": (permissions.VIEW_JOB,)}
+
+    def get_queryset(self) -> QuerySet[Job]:
+        return Job.objects.none()
+
+    @action(detail=False, methods=["post"])
+    def preview(self, request: Request) -> Response:
+        """The sentence, the next fire times, warnings, runs a day, and who else is due then; saves nothing."""
+        given = PreviewSerializer(data=request.data, context=self.get_serializer_context())
+        given.is_valid(raise_exception=True)
+        stored = given.stored
+        answer = {
+            **shown_preview(given.preview),
+            "before": None,
+            "same_seconds": same_seconds(given.preview, now=given.now, of=stored),
+        }
+        if stored is not None:
+            try:
+                before = preview(stored.spec(), now=given.now, runs=given.runs)
+            except Invalid:
+                # Written past the validation; what it becomes can be read all the same.
+                pass
+            else:
+                answer["before"] = shown_preview(before)
+        return Response(answer)
+
+
+def shown_preview(found: Preview) -> dict[str, Any]:
+    return {
+        "sentence": found.sentence,
+        "fire_times": [
+            {
+                "local": fire_time.local.isoformat(),
+                "utc": _MOMENT.to_representation(fire_time.at),
+                "runs": fire_time.runs,
+                "note": fire_time.note,
+            }
+            for fire_time in found.fire_times
+        ],
+        "warnings": list(found.warnings),
+        "runs_per_day": found.runs_per_day,
+        "note": found.note,
+    }
+
+
+def same_seconds(found: Preview, *, now: datetime, of: Job | None) -> dict[str, Any]:
+    """The other jobs whose next fire time is one of these, of the next 24 hours; one query over an index."""
+    moments = [
+        fire_time.at
+        for fire_time in found.fire_times
+        if fire_time.runs and fire_time.at <= now + SAME_SECONDS_WITHIN
+    ]
+    names: list[str] = []
+    if moments:
+        plans = JobPlan.objects.filter(next_fire_at__in=moments, job__deleted_at=None)
+        if of is not None:
+            plans = plans.exclude(pk=of.pk)
+        by_time = plans.order_by("next_fire_at").values_list("job__name", flat=True)
+        names = list(by_time[:COUNTED_TO])
+    return {"count": len(names), "counted_to": COUNTED_TO, "jobs": names[:SHOWN_JOBS]}
+
+
+def _field_of(problem: Problem) -> str:
+    """The field of the request: the parts of a schedule's text are one."""
+    known = {"timezone": "timezone", "day_match": "day_match", "anchor": "anchor_at"}
+    return known.get(problem.field, "schedule")
