@@ -40,6 +40,8 @@ else:
         " DATABASE_URL=postgresql://user:password@host:5432/name."
     )
 DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
+# Without one a page waits for minutes where the database's machine drops packets; the URL may say otherwise.
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

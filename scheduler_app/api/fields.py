@@ -52,17 +52,17 @@ class _Typed:
 
 
 class TextField(_Typed, serializers.CharField):
-    json_types = (str,)
+    json_types: tuple[type, ...] = (str,)
     type_name = "a text"
 
 
 class WholeField(_Typed, serializers.IntegerField):
-    json_types = (int, float)
+    json_types: tuple[type, ...] = (int, float)
     type_name = "a whole number"
 
 
 class NumberField(_Typed, serializers.FloatField):
-    json_types = (int, float)
+    json_types: tuple[type, ...] = (int, float)
     type_name = "a number"
 
     def to_internal_value(self, data: Any) -> float:
@@ -76,12 +76,12 @@ class NumberField(_Typed, serializers.FloatField):
 
 
 class FlagField(_Typed, serializers.BooleanField):
-    json_types = (bool,)
+    json_types: tuple[type, ...] = (bool,)
     type_name = "true or false"
 
 
 class WordField(_Typed, serializers.ChoiceField):
-    json_types = (str,)
+    json_types: tuple[type, ...] = (str,)
     type_name = "one of the words that are allowed"
     default_error_messages = {"invalid_choice": "{input} is not one of the words that are allowed."}
 
@@ -89,7 +89,7 @@ class WordField(_Typed, serializers.ChoiceField):
 class MomentField(_Typed, serializers.DateTimeField):
     """An aware moment from 1970 to 2100, written in UTC."""
 
-    json_types = (str,)
+    json_types: tuple[type, ...] = (str,)
     type_name = "a moment as text"
     default_error_messages = {
         "invalid": "This is not a moment as in ISO 8601.",

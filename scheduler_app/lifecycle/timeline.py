@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.db import connections
+from django.db.models import Q
+
+from scheduler_app.conf import get_config
 from scheduler_app.models import (
     Execution,
     Gap,
     GapReason,
     Job,
     JobPlan,
+    JobRevision,
+    Node,
+    NodeState,
+    Pause,
+    PauseScope,
     Status,
     Trigger,
     database_now,
 )
+from scheduler_app.models.clock import DatabaseNow
 from scheduler_app.rules import firing as rules
 from scheduler_app.rules.problems import Invalid
+from scheduler_app.rules.spec import JobSpec
 from scheduler_app.rules.timetable import TICK, Timetable
+from scheduler_app.rules.zones import zone_names
 
-ANSWERS = (Trigger.SCHEDULE, Trigger.BACKFILL)
-"""Executions that answer a fire time; the others were asked for by themselves."""
+from .firing import PAUSES_SQL, pauses_of
 
-SOON = "undecided"
+UNDECIDED = "undecided"
 PLANNED = "planned"
+
+OVERDUE_AFTER = timedelta(seconds=2)
+"""A fire time that is past by less is being fired this moment."""
+
+_REASONS = {
+    "job_deleted": "the job was deleted",
+    "overlap": "the next one took its place",
+    "drained": "its node stopped",
+    "node_died": "its node died",
+}
+_ASKED = {
+    Trigger.MANUAL: "run now",
+    Trigger.API: "run now",
+    Trigger.BACKFILL: "backfill",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,172 +64,437 @@ class Verdict:
     last_at: datetime
     count: int
     what: str
-    """The status of the execution, the reason of the gap, `planned` or `undecided`."""
+    """The status of the execution, the reason of the gap, PLANNED or UNDECIDED."""
     sentence: str
     execution_id: int | None = None
 
 
 def timeline(job: Job, since: datetime, until: datetime, *, limit: int = 500) -> list[Verdict]:
-    """The verdicts in [since, until], newest first, and what is still to come; `limit` of each kind at most."""
-    zone = ZoneInfo(job.timezone)
+    """What happened in [since, until] and what is still to come, newest first.
+
+    Executions that somebody asked for are among it, since others wait for them. Of what is decided the newest
+    `limit` entries, of what is still to come the first.
+    """
+    look = _Look.at(job)
     executions = (
-        job.executions.filter(trigger__in=ANSWERS, scheduled_for__range=(since, until))
+        job.executions.filter(scheduled_for__range=(since, until))
         .select_related("node")
         .for_lists()
         .order_by("-scheduled_for", "-id")[:limit]
     )
     gaps = job.gaps.filter(last_at__gte=since, first_at__lte=until).order_by("-first_at")[:limit]
-    found = [_of_execution(execution, zone) for execution in executions]
-    found += [_of_gap(gap, zone) for gap in gaps]
-    found += _to_come(job, since, until, zone, limit)
-    return sorted(found, key=lambda verdict: verdict.first_at, reverse=True)
+    decided = [look.of_execution(execution) for execution in executions]
+    decided += [look.of_gap(gap) for gap in gaps]
+    return [
+        *sorted(look.to_come(since, until, limit), key=_moment_of, reverse=True),
+        *sorted(decided, key=_moment_of, reverse=True)[:limit],
+    ]
 
 
 def explain(job: Job, at: datetime) -> str:
     """Why the job did or did not run at a moment, in a sentence or two."""
-    zone = ZoneInfo(job.timezone)
-    answers = list(
-        job.executions.filter(trigger__in=ANSWERS, scheduled_for=at)
-        .select_related("node")
-        .for_lists()
-        .order_by("id")
+    look = _Look.at(job)
+    executions = list(
+        job.executions.filter(scheduled_for=at).select_related("node").for_lists().order_by("id")
     )
+    sentences = [look.of_execution(execution).sentence for execution in executions]
     gap = job.gaps.filter(first_at__lte=at, last_at__gte=at).order_by("-first_at").first()
-    sentences = [_of_execution(execution, zone).sentence for execution in answers]
-    if gap is not None and _is_fire_time(job, at):
-        sentences.insert(0, _of_gap(gap, zone).sentence)
-    if sentences:
-        return " ".join(sentences)
-    return _explain_silence(job, at, zone)
+    if gap is not None and _is_fire_time(look.spec_at(at), at):
+        sentences.insert(0, look.of_gap(gap, at).sentence + look.in_its_way(gap, at))
+    if any(execution.status == Status.READY for execution in executions):
+        sentences += look.what_holds()
+    if not sentences:
+        sentences = look.silence(at)
+    return " ".join(sentences)
 
 
-def _explain_silence(job: Job, at: datetime, zone: ZoneInfo) -> str:
-    """No execution and no gap: before the job, after now, or no fire time at all."""
-    when = _moment(at, zone)
-    plan = JobPlan.objects.filter(pk=job.pk).first()
-    if plan is not None and plan.problem:
-        return f"{job.name} cannot be planned: {plan.problem}"
-    if at < job.created_at:
-        return f"{job.name} did not exist at {when}: it was created at {_moment(job.created_at, zone)}."
-    if job.deleted_at is not None and at > job.deleted_at:
-        return f"{job.name} was deleted at {_moment(job.deleted_at, zone)}."
-    to_come = _to_come(job, at, at, zone, 1)
-    if to_come:
-        return to_come[0].sentence
-    revision = job.revisions.filter(created_at__lte=at).order_by("-version").first()
-    if revision is not None and not revision.spec.get("enabled", True):
-        return f"{job.name} was disabled at {when}, so it had no fire times."
-    if _is_fire_time(job, at):
-        return (
-            f"{when} is a fire time of {job.name} now, but nothing is recorded for it: the schedule was another "
-            "one then, or its record has been pruned."
+def standing(job: Job) -> str:
+    """How the job stands now, in a sentence or two."""
+    look = _Look.at(job)
+    return " ".join([look.state(), *look.trouble()])
+
+
+def suspensions_of(
+    spec: JobSpec, plan: JobPlan | None, pauses: Sequence[tuple[Any, ...]]
+) -> list[rules.Suspension]:
+    """When the job's fire times become no execution, as nodes see it; `pauses` as from `read_pauses`.
+
+    Raises Invalid when the definition cannot be read.
+    """
+    found = [*rules.own_pause(spec), *rules.own_closures(spec), *pauses_of(spec, pauses)]
+    if plan is not None and plan.skip_at is not None:
+        found.append(
+            rules.Suspension(plan.skip_at, plan.skip_at + TICK, plan.skip_by, reason="skipped")
         )
-    around = []
-    timetable = Timetable.of(job.spec())
-    if (before := timetable.previous_before(at)) is not None:
-        around.append(f"the one before is {_moment(before, zone)}")
-    if (after := timetable.next_after(at)) is not None:
-        around.append(f"the next one is {_moment(after, zone)}")
-    text = "; ".join(around) or "it has none"
-    return f"{when} is no fire time of {job.name} ({timetable.schedule.describe()}): {text}."
+    return found
 
 
-def _is_fire_time(job: Job, at: datetime) -> bool:
+def read_pauses() -> list[tuple[Any, ...]]:
+    """The pauses of queues, tags and everything, those that are over as well."""
+    with connections[get_config().database].cursor() as cursor:
+        cursor.execute(PAUSES_SQL)
+        return list(cursor.fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at a job: what all sentences about it are made from."""
+
+    job: Job
+    zone: ZoneInfo
+    plan: JobPlan | None
+    now: datetime
+    pauses: Sequence[tuple[Any, ...]]
+
+    @classmethod
+    def at(cls, job: Job) -> _Look:
+        # Written past the validation, the zone may be anything; the plan says so then.
+        zone = ZoneInfo(job.timezone if job.timezone in zone_names() else "UTC")
+        plan = JobPlan.objects.select_related("revision").filter(pk=job.pk).first()
+        return cls(job, zone, plan, database_now(), read_pauses())
+
+    def clock(self, moment: datetime) -> str:
+        return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M:%S %Z}"
+
+    # --- What was decided ---------------------------------------------------------------------
+
+    def of_execution(self, execution: Execution) -> Verdict:
+        asked = _ASKED.get(Trigger(execution.trigger), "")
+        if asked and execution.requested_by:
+            asked += f", asked for by {execution.requested_by}"
+        when = self.clock(execution.scheduled_for) + (f" ({asked})" if asked else "")
+        return Verdict(
+            execution.scheduled_for,
+            execution.scheduled_for,
+            1,
+            execution.status,
+            f"{when} {self._fate(execution)}.",
+            execution.pk,
+        )
+
+    def _fate(self, execution: Execution) -> str:
+        node = execution.node.name if execution.node else "a node"
+        drift = f", {_seconds(execution.drift)} late" if execution.drift is not None else ""
+        attempts = f" at attempt {execution.attempt}" if execution.attempt > 1 else ""
+        reason = _REASONS.get(execution.reason, execution.reason.replace("_", " "))
+        match execution.status:
+            case Status.SUCCEEDED:
+                return f"ran on {node}{drift}, and succeeded{attempts}"
+            case Status.FAILED if execution.started_at is None:
+                return f"failed{attempts}: {_ended(execution.error or reason)}"
+            case Status.FAILED:
+                return f"ran on {node}{drift}, and failed{attempts}: {_ended(execution.error or reason)}"
+            case Status.CANCELLED:
+                by = execution.cancelled_by
+                # What the scheduler cancels names itself in both.
+                by = f" by {by}" if by and by != execution.reason else ""
+                return f"was cancelled{by}" + (f" ({reason})" if reason else "")
+            case Status.LOST:
+                return f"was lost with its node {node}, and the job may run once at most"
+            case Status.RUNNING if execution.cancel_requested_at is not None:
+                return f"runs on {node} now, and was asked to stop"
+            case Status.RUNNING:
+                return f"runs on {node} now"
+            case Status.BLOCKED if execution.reason == "paused":
+                return "waits for the end of the job's pause"
+            case Status.BLOCKED:
+                return "waits for the job's limit of runs side by side"
+            case _ if execution.attempt and execution.run_after > self.now:
+                return (
+                    f"waits until {self.clock(execution.run_after)} for attempt "
+                    f"{execution.attempt + 1}: {_ended(execution.error or reason)}"
+                )
+            case _:
+                return "waits for a free thread"
+
+    def of_gap(self, gap: Gap, at: datetime | None = None) -> Verdict:
+        """The gap as a whole, or what it says of one of its fire times."""
+        why = _why(gap.reason, gap.who, gap.detail)
+        first, last = self.clock(gap.first_at), self.clock(gap.last_at)
+        if gap.count == 1:
+            sentence = f"{first} did not run: {why}."
+        elif at is None:
+            sentence = f"{gap.count:,} fire times from {first} to {last} did not run: {why}."
+        else:
+            sentence = (
+                f"{self.clock(at)} did not run: {why}. It is one of {gap.count:,} fire times, "
+                f"from {first} to {last}."
+            )
+        return Verdict(gap.first_at, gap.last_at, gap.count, gap.reason, sentence)
+
+    def in_its_way(self, gap: Gap, at: datetime) -> str:
+        """Which execution it was that a fire time met, as a sentence."""
+        if gap.reason not in (GapReason.OVERLAP, GapReason.RETRYING):
+            return ""
+        met = (
+            self.job.executions.filter(
+                Q(finished_at=None) | Q(finished_at__gte=at),
+                scheduled_for__lt=at,
+                created_at__lte=at,
+            )
+            .order_by("-scheduled_for")
+            .values_list("scheduled_for", "finished_at")
+            .first()
+        )
+        if met is None:
+            return ""
+        scheduled_for, finished_at = met
+        ended = f"ended at {self.clock(finished_at)}" if finished_at else "is not over"
+        return f" It met that of {self.clock(scheduled_for)}, which {ended}."
+
+    # --- What was not -------------------------------------------------------------------------
+
+    def spec_at(self, at: datetime) -> JobSpec | None:
+        """The definition that decides about a moment; None when there was none or it cannot be read."""
+        # An edit takes effect after its moment.
+        revision = self.job.revisions.filter(created_at__lt=at).order_by("-version").first()
+        return None if revision is None else _spec_of(revision)
+
+    def to_come(self, since: datetime, until: datetime, limit: int) -> Iterator[Verdict]:
+        """What has no verdict in [since, until]: due or held back, as runs of fire times; ahead, `limit` of them."""
+        planned = 0
+        for timetable, start, end, held in self._undecided(until):
+            start = max(start, since - TICK)
+            if held is not None:
+                why = _why(held.reason, held.who, held.detail)
+                yield from self._together(
+                    timetable, start, end, held.reason, "does not run", "do not run", why
+                )
+                continue
+            why = "no node has looked yet"
+            yield from self._together(
+                timetable, start, min(end, self.now), UNDECIDED, "is due", "are due", why
+            )
+            ahead = timetable.between(max(start, self.now), end)
+            for moment in islice(ahead, limit - planned):
+                planned += 1
+                yield Verdict(moment, moment, 1, PLANNED, f"{self.clock(moment)} is still to come.")
+
+    def _together(
+        self,
+        timetable: Timetable,
+        start: datetime,
+        end: datetime,
+        what: str,
+        one: str,
+        many: str,
+        why: str,
+    ) -> Iterator[Verdict]:
+        """The fire times in (start, end] as one, if there are any."""
+        count = timetable.count(start, end) if start < end else 0
+        first, last = timetable.next_after(start), timetable.previous_before(end + TICK)
+        if not count or first is None or last is None:
+            return
+        sentence = (
+            f"{self.clock(first)} {one}: {why}."
+            if count == 1
+            else f"{count:,} fire times from {self.clock(first)} to {self.clock(last)} {many}: {why}."
+        )
+        yield Verdict(first, last, count, what, sentence)
+
+    def _undecided(
+        self, until: datetime
+    ) -> Iterator[tuple[Timetable, datetime, datetime, rules.Suspension | None]]:
+        """The time from what is decided to `until` in pieces as (start, end], up to the last run that may be."""
+        plan = self.plan
+        if plan is None:
+            return
+        runs = plan.runs
+        for spec, begin, stop in self._definitions(plan, until):
+            if not spec.enabled or spec.deleted_at is not None:
+                continue
+            try:
+                timetable = Timetable.of(spec)
+                suspensions = suspensions_of(spec, plan, self.pauses)
+            except Invalid:
+                continue
+            for start, end, held in rules.cut(begin, stop, suspensions):
+                if held is None and spec.max_runs is not None:
+                    left = spec.max_runs - runs
+                    if left <= 0:
+                        break
+                    count = timetable.count(start, end)
+                    if count > left:
+                        end = next(islice(timetable.between(start, end), left - 1, None))
+                    runs += min(count, left)
+                yield timetable, start, end, held
+
+    def _definitions(
+        self, plan: JobPlan, until: datetime
+    ) -> Iterator[tuple[JobSpec, datetime, datetime]]:
+        """The definitions that decide about what is not decided, each with its time as (start, end]."""
+        revisions = self.job.revisions.filter(version__gte=plan.revision.version)
+        start, spec = plan.decided_until, None
+        for revision in revisions.order_by("version"):
+            end = min(max(start, revision.created_at), until)
+            if spec is not None and start < end:
+                yield spec, start, end
+                start = end
+            spec = _spec_of(revision)
+        if spec is not None and start < until:
+            yield spec, start, until
+
+    def silence(self, at: datetime) -> list[str]:
+        """No execution and no gap: before the job, no fire time, not decided, or not kept."""
+        job, when = self.job, self.clock(at)
+        if at <= job.created_at:
+            return [
+                f"{job.name} did not exist at {when}: it was created at {self.clock(job.created_at)}."
+            ]
+        if job.deleted_at is not None and at > job.deleted_at:
+            return [f"{job.name} was deleted at {self.clock(job.deleted_at)}."]
+        if to_come := list(self.to_come(at, at, 1)):
+            is_due = to_come[0].what == UNDECIDED
+            return [to_come[0].sentence, *(self.trouble() if is_due else ())]
+        was = "was" if at <= self.now else "is"
+        spec = self.spec_at(at)
+        try:
+            timetable = None if spec is None else Timetable.of(spec)
+        except Invalid:
+            timetable = None
+        if spec is None or timetable is None:
+            problem = self.plan.problem if self.plan else ""
+            return [
+                f"The definition of {job.name} at {when} cannot be read. {_ended(problem)}".strip()
+            ]
+        if not spec.enabled:
+            return [f"{job.name} {was} disabled at {when}, so it has no fire times."]
+        if timetable.next_after(at - TICK) == at:
+            return [self._unrecorded(spec, at)]
+        return [self._no_fire_time(spec, timetable, at)]
+
+    def _unrecorded(self, spec: JobSpec, at: datetime) -> str:
+        """Why nothing is known of a fire time."""
+        text = (
+            f"{self.clock(at)} {'was' if at <= self.now else 'is'} a fire time of {self.job.name}, "
+        )
+        if spec.max_runs is not None and self.plan and self.plan.runs >= spec.max_runs:
+            return text + f"but it is over after {spec.max_runs:,} runs."
+        days = get_config().retention_days
+        if at < self.now - timedelta(days=days):
+            return text + f"but records are kept for {days:g} days only."
+        if at > self.now:
+            return text + "but it will be over by then: it may run " + f"{spec.max_runs:,} times."
+        return (
+            text + "but nothing is recorded for it: it was not decided, or its record was removed."
+        )
+
+    def _no_fire_time(self, spec: JobSpec, timetable: Timetable, at: datetime) -> str:
+        """When it does fire around a moment."""
+        how = timetable.schedule.describe()
+        if timetable.shift:
+            how += f", {_seconds(timetable.shift)} later by its jitter"
+        if spec.start_at is not None and at < spec.start_at:
+            how += f", not before {self.clock(spec.start_at)}"
+        if spec.end_at is not None and at > spec.end_at:
+            how += f", not after {self.clock(spec.end_at)}"
+        around = []
+        if (before := timetable.previous_before(at)) is not None and before > self.job.created_at:
+            around.append(f"the one before is {self.clock(before)}")
+        if (after := timetable.next_after(at)) is not None:
+            around.append(f"the next one is {self.clock(after)}")
+        text = "; ".join(around) or "it has none"
+        return f"{self.clock(at)} is no fire time of {self.job.name} ({how}): {text}."
+
+    # --- How it stands ------------------------------------------------------------------------
+
+    def state(self) -> str:
+        job, plan = self.job, self.plan
+        if job.deleted_at is not None:
+            return f"{job.name} was deleted at {self.clock(job.deleted_at)}."
+        if plan is not None and plan.problem:
+            return f"{job.name} cannot be planned: {_ended(plan.problem)}."
+        if not job.enabled:
+            return f"{job.name} is disabled: it has no fire times, and only runs by hand."
+        if job.paused_at is not None and (job.paused_until is None or job.paused_until > self.now):
+            return self._paused(
+                "is paused", job.paused_at, job.paused_until, job.paused_by, job.pause_reason
+            )
+        for pause in self._standing_pauses():
+            return self._paused(
+                f"is paused with {pause}",
+                pause.paused_at,
+                pause.paused_until,
+                pause.paused_by,
+                pause.reason,
+            )
+        if plan is None or plan.dirty:
+            return f"{job.name} was edited, and no node has planned it yet."
+        if plan.next_fire_at is None:
+            by_hand = job.schedule.strip().lower() == "@manual"
+            return f"{job.name} " + (
+                "only runs when somebody asks for it."
+                if by_hand
+                else "is over: it has no fire time left."
+            )
+        if plan.next_fire_at < self.now - OVERDUE_AFTER:
+            return f"{job.name} has been due since {self.clock(plan.next_fire_at)}, and no node has fired it."
+        return f"{job.name} is enabled and fires next at {self.clock(plan.next_fire_at)}."
+
+    def _paused(
+        self, text: str, since: datetime, until: datetime | None, who: str, reason: str
+    ) -> str:
+        text = f"{self.job.name} {text} since {self.clock(since)}"
+        text += f", until {self.clock(until)}" if until else ""
+        text += f", by {who}" if who else ""
+        return text + (f" ({reason})." if reason else ".")
+
+    def _standing_pauses(self) -> list[Pause]:
+        """The pauses of queues, tags and everything that hold the job now, the oldest first."""
+        covering = Q(scope=PauseScope.ALL) | Q(scope=PauseScope.QUEUE, value=self.job.queue)
+        covering |= Q(scope=PauseScope.TAG, value__in=self.job.tags)
+        return list(
+            Pause.objects.filter(
+                covering, Q(paused_until=None) | Q(paused_until__gt=self.now), ended_at=None
+            ).order_by("paused_at")
+        )
+
+    def what_holds(self) -> list[str]:
+        """Why an execution that is ready does not begin."""
+        pauses = [
+            self._paused(
+                f"is paused with {pause}",
+                pause.paused_at,
+                pause.paused_until,
+                pause.paused_by,
+                pause.reason,
+            )
+            for pause in self._standing_pauses()
+        ]
+        return [*pauses, *self.trouble()]
+
+    def trouble(self) -> list[str]:
+        """What is wrong with the nodes, as far as it concerns the job."""
+        lease = timedelta(seconds=get_config().lease)
+        queues = list(
+            Node.objects.filter(
+                state=NodeState.ACTIVE, heartbeat_at__gt=DatabaseNow() - lease
+            ).values_list("queues", flat=True)
+        )
+        if not queues:
+            return ["No node is running: start one with manage.py runscheduler."]
+        if all(taken and self.job.queue not in taken for taken in queues):
+            return [f"No running node takes the queue {self.job.queue}."]
+        return []
+
+
+def _spec_of(revision: JobRevision) -> JobSpec | None:
+    """The definition, or None for one that was written past the validation so that it cannot be read."""
     try:
-        return Timetable.of(job.spec()).next_after(at - TICK) == at
+        return JobSpec.from_json(revision.spec)
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _is_fire_time(spec: JobSpec | None, at: datetime) -> bool:
+    try:
+        return spec is not None and Timetable.of(spec).next_after(at - TICK) == at
     except Invalid:
         return False
 
 
-def _to_come(
-    job: Job, since: datetime, until: datetime, zone: ZoneInfo, limit: int
-) -> list[Verdict]:
-    """Fire times that have no verdict yet: due a moment ago, ahead, or held back by a pause that goes on."""
-    plan = JobPlan.objects.filter(pk=job.pk).first()
-    if plan is None or not job.enabled or job.deleted_at is not None or until <= plan.decided_until:
-        return []
-    spec = job.spec()
-    try:
-        timetable = Timetable.of(spec)
-    except Invalid:
-        return []
-    start = max(since - TICK, plan.decided_until)
-    now = database_now()
-    suspensions = [*rules.own_pause(spec), *rules.own_closures(spec)]
-    if plan.skip_at is not None:
-        suspensions.append(
-            rules.Suspension(plan.skip_at, plan.skip_at + TICK, plan.skip_by, reason="skipped")
-        )
-    found = []
-    for moment in islice(timetable.between(start, until), limit):
-        covering = next(
-            (s for s in suspensions if s.since <= moment and (s.until is None or moment < s.until)),
-            None,
-        )
-        when = _moment(moment, zone)
-        if covering is not None:
-            what = covering.reason
-            sentence = f"{when} {'will be' if moment > now else 'is'} {_why(what, covering.who, covering.detail)}."
-        elif moment > now:
-            what, sentence = PLANNED, f"{when} is still to come."
-        else:
-            what, sentence = SOON, f"{when} is due and not decided yet: no node has looked at it."
-        found.append(Verdict(moment, moment, 1, what, sentence))
-    return found
-
-
-def _of_execution(execution: Execution, zone: ZoneInfo) -> Verdict:
-    when = _moment(execution.scheduled_for, zone)
-    node = execution.node.name if execution.node else "a node"
-    how = (
-        "" if execution.trigger == Trigger.SCHEDULE else f" (asked for by {execution.requested_by})"
-    )
-    drift = f", {_seconds(execution.drift)} late" if execution.drift is not None else ""
-    attempts = f" at attempt {execution.attempt}" if execution.attempt > 1 else ""
-    match execution.status:
-        case Status.SUCCEEDED:
-            text = f"ran on {node}{drift}, and succeeded{attempts}"
-        case Status.FAILED:
-            text = (
-                f"ran on {node}{drift}, and failed{attempts}: {execution.error or execution.reason}"
-            )
-        case Status.CANCELLED:
-            by = f" by {execution.cancelled_by}" if execution.cancelled_by else ""
-            text = f"was cancelled{by}" + (f" ({execution.reason})" if execution.reason else "")
-        case Status.LOST:
-            text = f"was lost with its node {node}, and the job may run once at most"
-        case Status.RUNNING:
-            text = f"runs on {node} now"
-        case Status.BLOCKED if execution.reason == "paused":
-            text = "waits for the end of the job's pause"
-        case Status.BLOCKED:
-            text = "waits for the job's limit of runs side by side"
-        case _ if execution.attempt:
-            text = (
-                f"waits for attempt {execution.attempt + 1}: {execution.error or execution.reason}"
-            )
-        case _:
-            text = "waits for a free thread"
-    return Verdict(
-        execution.scheduled_for,
-        execution.scheduled_for,
-        1,
-        execution.status,
-        f"{when}{how} {text}.",
-        execution.pk,
-    )
-
-
-def _of_gap(gap: Gap, zone: ZoneInfo) -> Verdict:
-    first, last = _moment(gap.first_at, zone), _moment(gap.last_at, zone)
-    if gap.count == 1:
-        sentence = f"{first} did not run: {_why(gap.reason, gap.who, gap.detail)}."
-    else:
-        sentence = (
-            f"{gap.count:,} fire times from {first} to {last} did not run: "
-            f"{_why(gap.reason, gap.who, gap.detail)}."
-        )
-    return Verdict(gap.first_at, gap.last_at, gap.count, gap.reason, sentence)
+def _moment_of(verdict: Verdict) -> datetime:
+    return verdict.first_at
 
 
 def _why(reason: str, who: str, detail: str) -> str:
@@ -211,9 +504,9 @@ def _why(reason: str, who: str, detail: str) -> str:
     return f"{text} ({detail})" if detail else text
 
 
-def _moment(moment: datetime, zone: ZoneInfo) -> str:
-    local = moment.astimezone(zone)
-    return f"{local:%Y-%m-%d %H:%M:%S %Z}"
+def _ended(text: str) -> str:
+    """Without the full stop that the sentence around it brings."""
+    return text.rstrip().removesuffix(".")
 
 
 def _seconds(duration: timedelta | None) -> str:
