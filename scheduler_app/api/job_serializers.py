@@ -14,7 +14,7 @@ from django.db.models import OuterRef, Subquery
 from django.utils.functional import cached_property
 from rest_framework import serializers
 
-from scheduler_app.lifecycle import RUN_CHOICES
+from scheduler_app.lifecycle import RUN_CHOICES, CannotDo, missed_while_paused
 from scheduler_app.models import Calendar, Execution, Job, database_now
 from scheduler_app.models.job import Provenance
 from scheduler_app.rules.masking import MASK, mask_places, masked, masked_text, unmasked
@@ -266,6 +266,31 @@ class JobSerializer(Strict, serializers.ModelSerializer[Job]):
         if places := mask_places(given):
             self.refuse([masked_problem(place) for place in places])
         attrs |= given
+
+
+class JobDetailSerializer(JobSerializer):
+    """A job alone, with what takes a look at its fire times."""
+
+    skip_at = serializers.SerializerMethodField()
+    missed_while_paused = serializers.SerializerMethodField()
+
+    class Meta(JobSerializer.Meta):
+        fields = [*JobSerializer.Meta.fields, "skip_at", "missed_while_paused"]
+
+    def get_skip_at(self, job: Job) -> str | None:
+        plan = getattr(job, "plan", None)
+        if plan is None or plan.skip_at is None or plan.skip_at <= plan.decided_until:
+            return None
+        return str(MomentField().to_representation(plan.skip_at))
+
+    def get_missed_while_paused(self, job: Job) -> int | None:
+        if job.paused_at is None:
+            return None
+        try:
+            return missed_while_paused(job, now=self._now)
+        except CannotDo:
+            # Written past the validation: it has no fire times.
+            return 0
 
 
 class LastExecutionSerializer(serializers.Serializer[Execution]):

@@ -19,7 +19,6 @@ from scheduler_app.models import Job, Trigger
 from scheduler_app.rules.masking import mask_places, unmasked
 
 from . import permissions
-from .base import ApiViewSet
 from .errors import Conflict, Refused, Stale
 from .executions import (
     ExecutionDetailSerializer,
@@ -27,7 +26,9 @@ from .executions import (
     executions_in_detail,
     list_executions,
 )
+from .job_history import JobHistory
 from .job_serializers import (
+    JobDetailSerializer,
     JobSerializer,
     PauseSerializer,
     ResumeSerializer,
@@ -52,13 +53,14 @@ ORDERS = {
 NEVER = {False: datetime(9999, 1, 1, tzinfo=UTC), True: datetime(1, 1, 2, tzinfo=UTC)}
 
 
-class JobViewSet(ApiViewSet[Job]):
+class JobViewSet(JobHistory):
     """Jobs, by id or by name. A list takes name, tag, queue, kind, enabled, paused, search and ordering."""
 
-    serializer_class = JobSerializer
+    serializer_class = JobDetailSerializer
     lookup_url_kwarg = "job"
     lookup_value_regex = ".+?"
     needs = {
+        **JobHistory.needs,
         "list": (permissions.VIEW_JOB,),
         "retrieve": (permissions.VIEW_JOB,),
         "executions": (permissions.VIEW_JOB, permissions.VIEW_EXECUTION),
@@ -133,7 +135,7 @@ class JobViewSet(ApiViewSet[Job]):
 
     def _valid(self, *args: Any, **kwargs: Any) -> Job:
         """The job as it would be; raises Refused."""
-        serializer = JobSerializer(*args, context=self.get_serializer_context(), **kwargs)
+        serializer = JobDetailSerializer(*args, context=self.get_serializer_context(), **kwargs)
         serializer.is_valid(raise_exception=True)
         return serializer.candidate
 
@@ -210,7 +212,7 @@ class JobViewSet(ApiViewSet[Job]):
         return find_job(str(job.pk), self.get_queryset())
 
     def _shown(self, job: Job, status: int = 200) -> Response:
-        serializer = JobSerializer(job, context=self.get_serializer_context())
+        serializer = JobDetailSerializer(job, context=self.get_serializer_context())
         return Response(serializer.data, status=status, headers={"ETag": f'"{job.version}"'})
 
 

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from scheduler_app.models import Calendar, CalendarMode, Job, JobPlan, OnClosed, database_now
 from scheduler_app.models.job import DayMatch
-from scheduler_app.rules.previewing import Preview, preview
+from scheduler_app.rules.previewing import FireTime, Preview, preview
 from scheduler_app.rules.problems import Invalid, Problem
 from scheduler_app.rules.spec import JobSpec
 
@@ -141,18 +141,19 @@ class ScheduleViewSet(ApiViewSet[Job]):
 def shown_preview(found: Preview) -> dict[str, Any]:
     return {
         "sentence": found.sentence,
-        "fire_times": [
-            {
-                "local": fire_time.local.isoformat(),
-                "utc": _MOMENT.to_representation(fire_time.at),
-                "runs": fire_time.runs,
-                "note": fire_time.note,
-            }
-            for fire_time in found.fire_times
-        ],
+        "fire_times": [shown_fire_time(fire_time) for fire_time in found.fire_times],
         "warnings": list(found.warnings),
         "runs_per_day": found.runs_per_day,
         "note": found.note,
+    }
+
+
+def shown_fire_time(fire_time: FireTime) -> dict[str, Any]:
+    return {
+        "local": fire_time.local.isoformat(),
+        "utc": _MOMENT.to_representation(fire_time.at),
+        "runs": fire_time.runs,
+        "note": fire_time.note,
     }
 
 

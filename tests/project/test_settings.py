@@ -51,7 +51,7 @@ def test_with_a_database_url_debug_is_off_unless_asked_for(load: Any) -> None:
     assert database["HOST"] == "db.example.org"
     assert database["PORT"] == 5433
     assert database["PASSWORD"] == "p@ss"
-    assert database["OPTIONS"] == {"sslmode": "require"}
+    assert database["OPTIONS"] == {"sslmode": "require", "connect_timeout": 5}
     assert "http_allowed_hosts" not in settings["SCHEDULER"]
     assert load(**PRODUCTION, DEBUG="1")["DEBUG"]
 
@@ -71,7 +71,7 @@ def test_a_socket_in_the_url_becomes_the_host_so_that_dbshell_works(load: Any) -
     settings = load(DATABASE_URL="postgresql://me@/jobs?host=%2Fvar%2Frun%2Fpg", DEBUG="1")
 
     assert settings["DATABASES"]["default"]["HOST"] == "/var/run/pg"
-    assert settings["DATABASES"]["default"]["OPTIONS"] == {}
+    assert settings["DATABASES"]["default"]["OPTIONS"] == {"connect_timeout": 5}
 
 
 def test_scheduler_variables_become_its_options(load: Any) -> None:

@@ -15,8 +15,9 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from scheduler_app import lifecycle
-from scheduler_app.models import Execution, Job, Node, Status, Trigger, database_now
+from scheduler_app.models import Execution, Job, JobPlan, Node, Status, Trigger, database_now
 from scheduler_app.models.execution import FINISHED
+from scheduler_app.rules.timetable import Timetable
 
 API = "/api/v1"
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -63,6 +64,19 @@ def make_job(**fields: Any) -> Job:
     fields.setdefault("schedule", "@manual")
     fields.setdefault("target", "tests.testapp.tasks.echo")
     return lifecycle.save_job(Job(**fields), by="somebody")
+
+
+def make_planned_job(*, skipped: bool = False, **fields: Any) -> Job:
+    """A job as a node leaves it behind: its next fire time is known, and maybe to be skipped."""
+    fields.setdefault("schedule", "@hourly")
+    job = make_job(**fields)
+    job.refresh_from_db()
+    now = database_now()
+    moment = Timetable.of(job.spec()).next_after(now)
+    JobPlan.objects.filter(pk=job.pk).update(next_fire_at=moment, decided_until=now, dirty=False)
+    if skipped:
+        lifecycle.skip_next(job.pk, by="somebody")
+    return job
 
 
 def make_node(**fields: Any) -> Node:

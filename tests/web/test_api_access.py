@@ -21,6 +21,7 @@ from .api_support import (
     make_execution,
     make_job,
     make_node,
+    make_planned_job,
     make_user,
 )
 
@@ -43,6 +44,11 @@ EXPECTED: dict[tuple[str, str], tuple[int, ...]] = {
     ("job-pause", "POST"): (401, 403, 403, 200, 403, 200),
     ("job-resume", "POST"): (401, 403, 403, 200, 403, 200),
     ("job-run", "POST"): (401, 403, 403, 202, 403, 202),
+    ("job-timeline", "GET"): READ,
+    ("job-explain", "GET"): READ,
+    ("job-skip-next", "POST"): (401, 403, 403, 200, 403, 200),
+    ("job-unskip-next", "POST"): (401, 403, 403, 200, 403, 200),
+    ("job-backfill", "POST"): (401, 403, 403, 202, 403, 202),
     ("execution-list", "GET"): READ,
     ("execution-detail", "GET"): READ,
     ("execution-latest", "GET"): READ,
@@ -59,6 +65,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("job-list", "POST"): {"name": "new", "target": "tests.testapp.tasks.echo"},
     ("job-detail", "PUT"): {"name": "put", "target": "tests.testapp.tasks.echo"},
     ("job-detail", "PATCH"): {"description": "patched"},
+    ("job-backfill", "POST"): {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"},
     ("schedule-preview", "POST"): {"schedule": "@daily"},
 }
 
@@ -77,6 +84,10 @@ def routes() -> list[tuple[str, str]]:
     return [*found, ("unknown", "GET")]
 
 
+def action_of(name: str) -> str:
+    return name.partition("-")[2]
+
+
 def address(name: str, job: Job, execution: Execution) -> str:
     kind, _, action = name.partition("-")
     if name == "unknown":
@@ -92,7 +103,8 @@ def address(name: str, job: Job, execution: Execution) -> str:
     if name in ("execution-latest", "schedule-preview"):
         return f"{API}/{kind}s/{action}"
     thing = job if kind == "job" else execution
-    return f"{API}/{kind}s/{thing.pk}" + ("" if action == "detail" else f"/{action}")
+    query = "?at=2030-01-01T00:00:00Z" if action == "explain" else ""
+    return f"{API}/{kind}s/{thing.pk}" + ("" if action == "detail" else f"/{action}{query}")
 
 
 @pytest.mark.parametrize(("name", "method"), routes())
@@ -100,6 +112,8 @@ def test_each_role_gets_what_it_may_do(name: str, method: str) -> None:
     for who, status in zip(WHO, EXPECTED[name, method], strict=True):
         make_node()
         job = make_job()
+        if action_of(name) in ("skip-next", "unskip-next"):
+            job = make_planned_job(skipped=action_of(name) == "unskip-next")
         waits = name == "execution-cancel"
         execution = make_execution(job, status=Status.READY if waits else Status.FAILED)
         body = dict(BODIES.get((name, method), {}))
