@@ -83,6 +83,13 @@ class SchedulerAdmin(_ModelAdmin):
             context["may"] = self.rights(request)
         return response
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What was done by the admin, with the database's time for the own template."""
+        context = {"now": pulse_of(request).now, **(extra_context or {})}
+        return super().history_view(request, object_id, context)
+
     def rights(self, request: HttpRequest) -> dict[str, bool]:
         """What the user may do, for templates that hide what is refused."""
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -246,6 +246,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
                 "error": masked_text(execution.error),
                 "result": result,
                 "exchange": _exchange(spec.kind, result),
+                "drift": _first_drift(execution),
                 "traceback": masked_text(execution.traceback),
                 "failures": masked(execution.failures[::-1][:FAILURES_SHOWN]),
                 "older_failures": max(0, len(execution.failures) - FAILURES_SHOWN),
@@ -399,6 +400,18 @@ def _whole_log(execution_id: int) -> Iterator[str]:
             attempt = number
             yield f"--- attempt {number} ---\n"
         yield masked_text(text)
+
+
+def _first_drift(execution: Execution) -> timedelta | None:
+    """How late the first attempt started: later ones wait on purpose."""
+    if execution.attempt <= 1:
+        return execution.drift
+    for failure in execution.failures:
+        try:
+            return datetime.fromisoformat(failure["started_at"]) - execution.scheduled_for
+        except (KeyError, TypeError, ValueError):
+            continue
+    return None
 
 
 def _verbs_for(execution: Execution, may_run: bool) -> dict[str, bool]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from scheduler_app.models import Gap, GapReason, Job
 
@@ -40,11 +40,20 @@ class GapAdmin(ReadOnlyAdmin):
     list_select_related = ("job",)
     search_fields = ("job__name",)
     search_help_text = "Job name"
-    fields = ("job", "first_at", "last_at", "count", "reason", "who", "detail", "created_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Gap]:
         """With their jobs, without the large columns of these."""
         return Gap.objects.select_related("job").defer("job__arguments", "job__description")
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """A gap is told whole by the list."""
+        return HttpResponseRedirect(self.list_url(request))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Gap], search_term: str

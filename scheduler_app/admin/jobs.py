@@ -374,6 +374,16 @@ class JobAdmin(SchedulerAdmin):
         context["is_preview"] = form.is_bound and form.is_preview
         return super().render_change_form(request, context, add, change, form_url, obj)
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What was done by the admin, under the head of the job's other pages."""
+        job_id = whole_number(object_id)
+        if job_id is None:
+            raise Http404("There is no such job.")
+        header = {**self._header_context(request, self._get_job(job_id)), "tab": "log"}
+        return super().history_view(request, object_id, {**header, **(extra_context or {})})
+
     def save_model(self, request: HttpRequest, obj: Job, form: JobForm, change: bool) -> None:
         """Through `lifecycle`, with the author in the job's history."""
         if not change:

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from scheduler_app.models import Execution, Job, Node, Status
 
 from . import queries
+from .display import OVERDUE_AFTER
 from .queries import Pulse
 
 HOUR = timedelta(hours=1)
@@ -41,7 +42,8 @@ def alarm_for(request: HttpRequest | None) -> Pulse | None:
 def overview_for(request: HttpRequest) -> dict[str, Any]:
     """The lists and counters of the front page; those that the user may not see are left out."""
     user = request.user
-    found: dict[str, Any] = {"now": pulse_of(request).now}
+    now = pulse_of(request).now
+    found: dict[str, Any] = {"now": now, "overdue_before": now - OVERDUE_AFTER}
     if _may_see(user, "execution"):
         counts = queries.recent_counts(HOUR, limit=COUNTED)
         found["counts"] = [(status, counts.get(status.value, 0)) for status in Status]

@@ -129,6 +129,16 @@ class PauseAdmin(SchedulerAdmin):
             },
         )
 
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """A pause is told whole by the list."""
+        return HttpResponseRedirect(f"{self.list_url(request)}?state=all")
+
     def resume_view(self, request: HttpRequest, pause_id: int) -> HttpResponse:
         """End it; the jobs fire again from now on."""
         self.require(self.has_resume_permission(request))

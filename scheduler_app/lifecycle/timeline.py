@@ -269,6 +269,8 @@ class _Look:
             for moment in islice(ahead, limit - planned):
                 planned += 1
                 yield Verdict(moment, moment, 1, PLANNED, f"{self.clock(moment)} is still to come.")
+            if planned >= limit:
+                return
 
     def _together(
         self,

@@ -7,11 +7,11 @@ one begins early; what waits begins at that moment.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from heapq import nsmallest
 
 from .firing import RUN, WAIT, Live, Suspension, answer, cut, next_open
 from .schedules import CronSchedule, IntervalSchedule, Schedule
@@ -31,7 +31,8 @@ _PATIENCE = 64
 """So many fire times in a row are walked through before they are counted without looking."""
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """What consecutive fire times of a job come to. Moments are Unix seconds, as fire times are."""
 
     first: int
@@ -98,6 +99,70 @@ def runs_before(
         return runs
     lead = simulate(spec, since, until, duration_s=duration_s, suspensions=suspensions, runs=runs)
     return runs + sum(found.count for found in lead if found.verdict in EXECUTED)
+
+
+class Course:
+    """The answers to one job's fire times, taken stretch by stretch, so that those of many jobs come in order."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        start: datetime,
+        end: datetime,
+        *,
+        duration_s: float = 0.0,
+        suspensions: Sequence[Suspension] = (),
+        runs: int = 0,
+    ) -> None:
+        """As `simulate`."""
+        self.counts: Counter[str] = Counter()
+        """Fire times by verdict, of the answers that were reached."""
+        self._timetable = Timetable.of(spec)
+        self.most = self._timetable.count(start, end) if spec.enabled else 0
+        """How many fire times there are at most."""
+        self._answers = simulate(
+            spec, start, end, duration_s=duration_s, suspensions=suspensions, runs=runs
+        )
+        self._answer: Answer | None = None
+        self._next()
+
+    def take(self, after: int, until: int) -> Iterator[tuple[Answer, Iterable[int]]]:
+        """The answers that reach into (after, until], each with its fire times there; `after` is the last `until`."""
+        while (found := self._answer) is not None and found.first <= until:
+            if found.count == 1:
+                yield found, (found.first,)
+            else:
+                start, end = max(found.first - 1, after), min(found.last, until)
+                yield found, self._timetable.between_ts(start, end)
+            if found.last > until:
+                return
+            self._next()
+
+    def _next(self) -> None:
+        self._answer = next(self._answers, None)
+        if self._answer is not None:
+            self.counts[self._answer.verdict] += self._answer.count
+
+
+class Busiest:
+    """The moments at which most executions are due together, at least two; of equals the earliest."""
+
+    def __init__(self, size_s: int, *, most: int = 10) -> None:
+        """`size_s` is how many seconds together make one moment."""
+        self._size_s = size_s
+        self._most = most
+        self.found: list[tuple[int, int]] = []
+        """Unix second at which the moment begins, and how many are due then; most first."""
+
+    def add(self, moments: Sequence[int]) -> None:
+        """Look at more executions; all that fall into one moment come together."""
+        size = self._size_s
+        times = Counter(moments if size == 1 else [ts - ts % size for ts in moments])
+        enough = self.found[-1][1] + 1 if len(self.found) == self._most else 2
+        more = [(ts, count) for ts, count in times.items() if count >= enough]
+        self.found = nsmallest(
+            self._most, [*self.found, *more], key=lambda found: (-found[1], found[0])
+        )
 
 
 @dataclass(slots=True)

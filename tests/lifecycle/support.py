@@ -251,9 +251,12 @@ def live_count() -> int:
 
 
 def overtaking(
-    connection: Connection, statement: str, function: Callable[[Connection], Any]
+    connection: Connection, statement: str, function: Callable[[Connection], Any], *, then: str = ""
 ) -> Any:
-    """What the function returns that begins while the statement is done and not committed yet, and may wait for it."""
+    """What the function returns that begins while the statement is done and not committed yet, and may wait for it.
+
+    `then` is a statement that follows in the same transaction, once the function waits or is done.
+    """
     with ThreadPoolExecutor(1) as pool:
         with connection.transaction():
             connection.execute(statement)
@@ -263,6 +266,8 @@ def overtaking(
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"Neither an end nor a lock within {DEADLINE_S} s.")
                 time.sleep(0.005)
+            if then:
+                connection.execute(then)
         return answer.result(DEADLINE_S)[0]
 
 

@@ -611,7 +611,7 @@ def test_the_count_that_is_shown_is_what_all_creates(seed, connection, clock):
         assert all(any(gap.first_at <= m <= gap.last_at for gap in paused) for m in made)
         if not job.calendar or job.on_closed == "run":
             assert sum(gap.count for gap in paused) == counts[job.pk]
-    assert sum(counts.values()) > 50
+    assert sum(counts.values()) > 20
 
 
 def test_many_jobs_are_resumed_with_one_choice(connection, clock):

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
@@ -29,11 +28,12 @@ from scheduler_app.rules.firing import (
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.schedules import CronSchedule
 from scheduler_app.rules.spec import JobSpec
-from scheduler_app.rules.timetable import TICK, Timetable, jitter_of
+from scheduler_app.rules.timetable import TICK, Timetable
 from scheduler_app.rules.zones import load_zone
 
 from .moments import at
-from .reference_cron import Reference, clock_changes
+from .reference_calendars import demand
+from .reference_cron import clock_changes
 
 EXAMPLES = int(os.environ.get("CALENDAR_EXAMPLES", "60"))
 DAY = timedelta(days=1)
@@ -655,77 +655,6 @@ def test_years_of_absence_with_a_thousand_ranges_cost_a_few_steps_a_range(monkey
 # --- Against looking at every day -------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Expected:
-    """All fire times of a job and which of them are closed, by the reference and a list of days."""
-
-    fire_times: list[datetime]
-    closed: Callable[[datetime], bool]
-    moved: list[datetime]
-
-
-@cache
-def reference_fires(text: str, zone: str, after: int, until: int) -> list[int]:
-    return Reference(text, zone).fires(after, until)
-
-
-def expect(spec: JobSpec, start: datetime, end: datetime) -> Expected:
-    """What the job owes in (start, end], found day by day; looks two months further back for what moves."""
-    zone = ZoneInfo(spec.timezone)
-    shift = jitter_of(spec.name, spec.jitter_s)
-    listed = [(date.fromisoformat(a), date.fromisoformat(b)) for a, b in spec.calendar_days]
-    long_before = start - 63 * DAY
-    fires = [
-        moment
-        for ts in reference_fires(
-            spec.schedule, spec.timezone, *map(_second, (long_before, end + DAY))
-        )
-        if (moment := datetime.fromtimestamp(ts, UTC) + shift)
-        and (spec.start_at is None or spec.start_at <= moment)
-        and (spec.end_at is None or moment <= spec.end_at)
-    ]
-
-    def day_is_closed(day: date) -> bool:
-        is_listed = any(first <= day <= last for first, last in listed)
-        return is_listed == (spec.calendar_mode == "avoid")
-
-    def closed(moment: datetime) -> bool:
-        return spec.on_closed != "run" and day_is_closed(moment.astimezone(zone).date())
-
-    moved = []
-    if spec.on_closed == "shift":
-        last_taken: datetime | None = None
-        day = long_before.astimezone(zone).date()
-        while day <= end.astimezone(zone).date():
-            if day_is_closed(day):
-                here = [moment for moment in fires if moment.astimezone(zone).date() == day]
-                last_taken = here[-1] if here else last_taken
-            elif last_taken is not None:
-                time = last_taken.astimezone(zone).replace(tzinfo=None).time()
-                moment = _first_showing(datetime.combine(day, time), zone)
-                in_window = (spec.start_at is None or spec.start_at <= moment) and (
-                    spec.end_at is None or moment <= spec.end_at
-                )
-                if moment not in fires and in_window:
-                    moved.append(moment)
-                last_taken = None
-            day += DAY
-    everything = [moment for moment in sorted([*fires, *moved]) if start < moment <= end]
-    return Expected(everything, closed, moved)
-
-
-def _second(moment: datetime) -> int:
-    return int(moment.timestamp())
-
-
-def _first_showing(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The first minute at which the clock shows this time of this day, or one after it."""
-    moment = wall.replace(tzinfo=zone, fold=0).astimezone(UTC) - timedelta(hours=3)
-    while moment.astimezone(zone).replace(tzinfo=None) < wall:
-        moment += timedelta(minutes=1)
-    return moment
-
-
 TEXTS = [
     "0 9 * * *",
     "30 0 * * *",
@@ -779,7 +708,7 @@ def test_every_fire_time_gets_the_verdict_of_its_day():
         spec = replace(random_job(chance, around + chance.randint(-2, 2) * DAY), timezone=zone)
         start = datetime(around.year, around.month, around.day, 5, tzinfo=UTC) - 20 * DAY
         end = start + 40 * DAY
-        expected = expect(spec, start, end)
+        expected = demand(spec, start, end)
 
         decision = decided(spec, start, end)
 
@@ -792,7 +721,7 @@ def test_every_fire_time_gets_the_verdict_of_its_day():
             assert len(covered) == verdict.count, (spec, verdict)
             found += [(moment, verdict.reason) for moment in covered]
         wanted = [
-            (moment, "calendar" if expected.closed(moment) else "runs")
+            (moment, "calendar" if expected.is_closed(moment) else "runs")
             for moment in expected.fire_times
         ]
         assert found == wanted, spec
@@ -803,8 +732,8 @@ def test_every_fire_time_gets_the_verdict_of_its_day():
         table = Timetable.of(spec)
         assert list(table.between(start, end)) == expected.fire_times
         assert table.count(start, end) == len(expected.fire_times)
-        seconds = list(table.between_ts(_second(start), _second(end)))
-        assert seconds == [_second(moment) for moment in expected.fire_times]
+        seconds = list(table.between_ts(int(start.timestamp()), int(end.timestamp())))
+        assert seconds == [int(moment.timestamp()) for moment in expected.fire_times]
         for _ in range(10):
             moment = start + chance.random() * 30 * DAY
             coming = [m for m in expected.fire_times if m > moment]
@@ -812,7 +741,7 @@ def test_every_fire_time_gets_the_verdict_of_its_day():
             earlier = [m for m in expected.fire_times if m < moment]
             if earlier:
                 assert table.previous_before(moment) == earlier[-1], spec
-            opening = [m for m in coming if not expected.closed(m)]
+            opening = [m for m in coming if not expected.is_closed(m)]
             following = next_fire_at(Decision(moment, 0), spec, own_closures(spec))
             if opening:
                 assert following == opening[0], spec

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_app.rules import firing, simulating
@@ -17,7 +16,7 @@ from scheduler_app.rules.firing import Decision, Fire, Live, Suspension, decide
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.simulating import CANCELLED, QUEUED, RAN, Answer, simulate
 from scheduler_app.rules.spec import JobSpec
-from scheduler_app.rules.timetable import TICK, Timetable
+from scheduler_app.rules.timetable import Timetable
 
 from .moments import NOON, after_noon, at
 

@@ -109,7 +109,7 @@ def test_the_newest_are_first_and_the_status_is_a_word(operator: Browser) -> Non
         scheduled_for=now - timedelta(minutes=2),
         started_at=now - timedelta(minutes=2) + timedelta(milliseconds=12),
         finished_at=now - timedelta(minutes=1),
-        attempt=3,
+        attempt=1,
     )
     make_execution(make_job(name="exports"), scheduled_for=now - timedelta(minutes=1))
 
@@ -210,6 +210,23 @@ def test_the_arguments_are_those_that_it_ran_with() -> None:
     page = browser.open(page_of(with_jobs))
     assert '"value": "old"' in page.main
     assert "the job is at v2 now" in page.main
+
+
+def test_the_drift_of_a_retried_execution_is_that_of_its_first_attempt() -> None:
+    fire_time = database_now() - timedelta(hours=1)
+    execution = make_execution(
+        make_job(max_attempts=2),
+        scheduled_for=fire_time,
+        started_at=fire_time + timedelta(seconds=40),
+        attempt=2,
+        failures=[{"attempt": 1, "started_at": (fire_time + timedelta(seconds=2)).isoformat()}],
+    )
+    browser = Browser(*VIEWER)
+
+    assert "Drift 2.0 s of the first attempt" in browser.open(page_of(execution)).main
+    assert "retried" in browser.open(EXECUTIONS).main
+    Execution.objects.update(failures=[{"attempt": 1}, 7])
+    assert "Drift – of the first attempt" in browser.open(page_of(execution)).main
 
 
 def test_an_http_exchange_reads_as_one() -> None:

@@ -126,6 +126,7 @@ def test_all_pages_open_and_nothing_becomes_markup(boss: Browser) -> None:
         PAUSES,
         f"{PAUSES}add/?scope=%3Cscript%3E&value=%3Cscript%3Ealert(1)%3C/script%3E",
         f"{PAUSES}{pause.pk}/change/",
+        f"{PAUSES}{pause.pk}/history/",
         GAPS,
     ):
         page = boss.open(path)

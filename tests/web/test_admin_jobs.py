@@ -283,7 +283,7 @@ def test_deleting_keeps_the_history_and_has_an_author() -> None:
     browser = Browser(*AUTHOR)
     browser.open(f"{JOBS}{job.pk}/delete/")
 
-    browser.press(browser.page.own_buttons[0].text)
+    browser.press("Delete")
 
     assert not Job.objects.exists()
     deleted = Job.including_deleted.get()
@@ -293,13 +293,38 @@ def test_deleting_keeps_the_history_and_has_an_author() -> None:
     assert len(log_of(job)) == 1
 
 
+def test_the_log_of_a_job_has_24_hour_times_and_who_did_what() -> None:
+    job = make_job()
+    browser = Browser(*OPERATOR)
+    browser.open(f"{JOBS}{job.pk}/")
+    browser.press("Run now")
+
+    text = browser.open(f"{JOBS}{job.pk}/history/").main
+
+    assert "ana Run now." in text
+    assert "UTC now" in text or "UTC 1 s ago" in text
+    assert "p.m." not in text and "a.m." not in text
+
+
+def test_bulk_deleting_of_all_that_match_keeps_to_the_filter() -> None:
+    covered = [make_job(queue="imports") for _ in range(3)]
+    other = make_job()
+    browser = Browser(*AUTHOR)
+    browser.open(f"{JOBS}?queue=imports")
+
+    browser.choose("delete_selected", covered[0], select_across="1")
+    browser.press("Delete")
+
+    assert list(Job.objects.all()) == [other]
+
+
 def test_bulk_deleting_goes_the_same_way() -> None:
     jobs = [make_job(), make_job()]
     browser = Browser(*AUTHOR)
     browser.open(JOBS)
 
     browser.choose("delete_selected", *jobs)
-    browser.press(browser.page.own_buttons[0].text)
+    browser.press("Delete")
 
     assert Job.including_deleted.exclude(deleted_at=None).count() == 2
     assert {job.revisions.first().created_by for job in Job.including_deleted.all()} == {"ana"}
