@@ -62,7 +62,6 @@ class SchedulerAdmin(_ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     list_max_show_all = 0
-    change_list_template = None
 
     def rows(self, request: HttpRequest, objects: Sequence[Any]) -> Sequence[Any]:
         """What the list's template shows of each object."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.db import IntegrityError, models, router, transaction
-from django.db.models import Exists, Func, OuterRef, Q, QuerySet, Subquery
+from django.db import IntegrityError, router, transaction
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -17,18 +17,17 @@ from django.views.decorators.http import require_POST
 
 from scheduler_app import lifecycle
 from scheduler_app.lifecycle import CannotDo
-from scheduler_app.models import Execution, Job, JobPlan, JobRevision, Pause, Status
-from scheduler_app.models.execution import FINISHED
+from scheduler_app.models import Execution, Job, JobPlan, JobRevision, Status
 from scheduler_app.models.job import Provenance
 from scheduler_app.rules.masking import masked, masked_text
-from scheduler_app.targets import kinds
 from scheduler_app.targets.task import known_tasks
 
 from .base import SchedulerAdmin
 from .display import count_text, printable
-from .filters import MenuFilter, whole_number
+from .filters import whole_number
 from .forms import JobForm, PauseForm, RunForm
 from .history import edits
+from .job_filters import KindFilter, QueueFilter, StateFilter, TagFilter, pauses_of
 from .overview import pulse_of
 from .preview import preview, schedule_of
 from .queries import LastRun, last_runs
@@ -37,19 +36,12 @@ from .state import (
     JobState,
     covers,
     is_overdue,
-    over_q,
-    overdue_q,
-    paused_q,
-    standing_pauses,
     state_of,
 )
 
 EXECUTIONS_SHOWN = 20
 GAPS_SHOWN = 10
 REVISIONS_SHOWN = 10
-CHOICES_SHOWN = 50
-"""Queues and tags in a filter."""
-FAILING = (Status.FAILED, Status.LOST)
 
 POLICY_FIELDS = (
     *("calendar", "calendar_mode", "on_closed"),
@@ -69,112 +61,6 @@ class JobRow:
     overdue: bool
     last: LastRun
     target: str
-
-
-def pauses_of(request: HttpRequest) -> list[Pause]:
-    """The standing pauses of queues, tags and everything, asked for once a request."""
-    found: list[Pause] | None = getattr(request, "scheduler_pauses", None)
-    if found is None:
-        found = list(standing_pauses())
-        request.scheduler_pauses = found  # type: ignore[attr-defined]
-    return found
-
-
-class StateFilter(MenuFilter):
-    """The questions that operators have about jobs."""
-
-    title = "State"
-    parameter_name = "state"
-    template = "admin/scheduler_app/filter_tabs.html"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("failing", "Failing"),
-            ("overdue", "Overdue"),
-            ("paused", "Paused"),
-            ("disabled", "Disabled"),
-            ("never", "Never ran"),
-            ("over", "Over"),
-            ("problem", "Cannot be planned"),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        match self.value():
-            case "failing":
-                last = Execution.objects.filter(job=OuterRef("pk"), status__in=FINISHED)
-                status = last.order_by("-scheduled_for").values("status")[:1]
-                return queryset.alias(last_status=Subquery(status)).filter(last_status__in=FAILING)
-            case "overdue":
-                return queryset.filter(overdue_q())
-            case "paused":
-                return queryset.filter(paused_q(pauses_of(request)))
-            case "disabled":
-                return queryset.filter(enabled=False)
-            case "never":
-                ran = Execution.objects.filter(job=OuterRef("pk"), status__in=FINISHED)
-                return queryset.filter(~Exists(ran))
-            case "over":
-                return queryset.filter(over_q())
-            case "problem":
-                return queryset.exclude(plan__problem="")
-        return queryset
-
-
-class KindFilter(MenuFilter):
-    """By what jobs do."""
-
-    title = "Kind"
-    parameter_name = "kind"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return list(kinds().items())
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        return queryset.filter(kind=self.value()) if self.value() else queryset
-
-
-class QueueFilter(MenuFilter):
-    """By the queue."""
-
-    title = "Queue"
-    parameter_name = "queue"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(queue, printable(queue)) for queue in known_queues()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        return queryset.filter(queue=self.value()) if self.value() else queryset
-
-
-class TagFilter(MenuFilter):
-    """By a tag."""
-
-    title = "Tag"
-    parameter_name = "tag"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(tag, printable(tag)) for tag in known_tags()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        return queryset.filter(tags__contains=[self.value()]) if self.value() else queryset
-
-
-def known_queues() -> list[str]:
-    """The queues that jobs name."""
-    return list(
-        Job.objects.order_by("queue").values_list("queue", flat=True).distinct()[:CHOICES_SHOWN]
-    )
-
-
-def known_tags() -> list[str]:
-    """The tags that jobs have."""
-    tag = Func("tags", function="unnest", output_field=models.CharField())
-    return list(
-        Job.objects.annotate(tag=tag)
-        .order_by("tag")
-        .values_list("tag", flat=True)
-        .distinct()[:CHOICES_SHOWN]
-    )
 
 
 @admin.register(Job)

@@ -18,7 +18,7 @@ from scheduler_app.models import Pause
 from .base import SchedulerAdmin
 from .filters import MenuFilter
 from .forms import ScopePauseForm
-from .jobs import known_queues, known_tags
+from .job_filters import known_queues, known_tags
 from .state import standing_pauses
 
 

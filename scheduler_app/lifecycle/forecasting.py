@@ -76,9 +76,7 @@ def forecast(
             spec = job.spec()
             suspensions = suspensions_of(spec, plan, pauses)
             runs = _runs_at(spec, plan, start, counted.get(job.pk, 0), lasts, suspensions)
-            course = Course(
-                spec, start, end, duration_s=lasts, suspensions=suspensions, runs=runs
-            )
+            course = Course(spec, start, end, duration_s=lasts, suspensions=suspensions, runs=runs)
         except Invalid as error:
             problem = str(error)
         except (ValueError, TypeError, LookupError, OverflowError) as error:

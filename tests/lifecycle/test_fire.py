@@ -704,6 +704,20 @@ def test_what_waits_when_a_job_is_paused_waits_on_and_begins_after_the_resume(co
     assert len(claim(connection, node)) == 2
 
 
+def test_the_tick_lets_a_run_by_hand_go_and_not_what_the_pause_holds(connection, clock):
+    job = make_job(on_overlap="queue_all", max_running=5)
+    settle(connection)
+    clock.tick(1)
+    fire(connection)
+    by_hand = make_execution(job, status="blocked")
+    lifecycle.pause([job.pk], by="ann")
+
+    assert lifecycle.promote_blocked(connection, lifecycle.SpecCache()) == 1
+
+    assert statuses([by_hand]) == ["ready"]
+    assert story(job) == ["12:00:01 blocked (paused)"]
+
+
 def test_a_fire_time_before_the_pause_that_nobody_had_looked_at_is_held_too(connection, clock):
     job = make_job(on_overlap="allow")
     settle(connection)

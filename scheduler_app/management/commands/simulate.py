@@ -6,9 +6,8 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
@@ -92,49 +91,243 @@ class Command(BaseCommand):
         # Fire times are whole seconds, so nothing lies between a tick before the second and the second.
         forecasts = forecast(jobs, start - TICK, end - TICK, duration_s=duration_s)
         simulation = Simulation(
-            start,
-            end,
-            forecasts,
-            Progress(self.stderr),
-            lists=not options["summary"],
-            looks_for_busiest=options["summary"] or options["json"],
+            forecasts, start, end, lists=not options["summary"], compares=options["summary"]
         )
+        progress = Progress(self.stderr)
         try:
             with until_nobody_reads():
                 write = self._write_json if options["json"] else self._write_text
-                write(simulation)
+                write(simulation, simulation.run(progress))
         except KeyboardInterrupt:
             raise CommandError("Stopped.", returncode=130) from None
         finally:
-            simulation.progress.clear()
+            progress.clear()
         for found in forecasts:
             if found.problem:
                 self.stderr.write(one_line(f"{found.name} is left out: {found.problem}", 1000))
-        if not any(simulation.totals.values()):
+        if not simulation.total:
             self.stderr.write("There are no fire times in this period.")
 
-    def _write_text(self, simulation: Simulation) -> None:
-        lines = Lines(*("", "  {verdict:<9}  {name}{why}\n"))
-        for stretch in simulation.run():
-            if simulation.lists:
-                self.stdout.write("".join(lines.of(stretch)), ending="")
+    def _write_text(self, simulation: Simulation, stretches: Iterator[list[int]]) -> None:
+        lines = Lines(simulation, _text_line)
+        for stretch in stretches:
+            self.stdout.write("".join(lines.of(stretch)), ending="")
         if not simulation.lists:
             for line in summary_lines(simulation):
                 self.stdout.write(line)
 
-    def _write_json(self, simulation: Simulation) -> None:
+    def _write_json(self, simulation: Simulation, stretches: Iterator[list[int]]) -> None:
         head = {"from": _iso(simulation.start), "to": _iso(simulation.end)}
-        self.stdout.write(json.dumps(head)[:-1], ending=",\n")
+        self.stdout.write(json.dumps(head)[:-1], ending="")
         if simulation.lists:
-            self.stdout.write('"verdicts": [', ending="")
-        lines, comma = Lines('{{"at": "', '", "job": {name_json}, "verdict": "{verdict}"{why_json}}}'), "\n"
-        for stretch in simulation.run():
-            if texts := lines.of(stretch) if simulation.lists else ():
-                self.stdout.write(comma + ",\n".join(texts), ending="")
-                comma = ",\n"
+            self.stdout.write(', "verdicts": [', ending="")
+        lines, joint = Lines(simulation, _json_line), "\n"
+        for stretch in stretches:
+            if texts := lines.of(stretch):
+                self.stdout.write(joint + ",\n".join(texts), ending="")
+                joint = ",\n"
         if simulation.lists:
-            self.stdout.write("\n],")
-        self.stdout.write(json.dumps(summary_json(simulation), indent=2)[2:])
+            self.stdout.write("\n]", ending="")
+        self.stdout.write(", " + json.dumps(summary_json(simulation), indent=2)[1:].lstrip())
+
+
+class Simulation:
+    """The courses of all jobs, side by side from stretch to stretch of the period."""
+
+    def __init__(
+        self,
+        forecasts: Sequence[Forecast],
+        start: datetime,
+        end: datetime,
+        *,
+        lists: bool,
+        compares: bool,
+    ) -> None:
+        """`lists`: each fire time is wanted. `compares`: the busiest moments are."""
+        self.start = start
+        self.end = end
+        self.forecasts = forecasts
+        self.lists = lists
+        most = sum(found.course.most for found in forecasts if found.course)
+        self.compares = compares and most <= MOST_COMPARED
+        self.seconds, self.minutes = Busiest(1), Busiest(60)
+        self.kinds: list[tuple[Forecast, Answer]] = []
+        """What is the same for many fire times: the job, the verdict and why."""
+        steps = max(1, -(-most // AT_ONCE)) if lists or self.compares else STEPS
+        # In whole minutes, so that the executions of a minute are counted together.
+        self._step_s = 60 * math.ceil((end - start).total_seconds() / steps / 60)
+
+    @property
+    def total(self) -> int:
+        """How many fire times were reached."""
+        return sum(sum(found.course.counts.values()) for found in self.forecasts if found.course)
+
+    def run(self, progress: Progress) -> Iterator[list[int]]:
+        """The fire times of each stretch in their order, as numbers for `Lines`; none where none are wanted."""
+        after, last = _floor(self.start - TICK), _floor(self.end - TICK)
+        numbers: dict[tuple[int, str, str, str], int] = {}
+        while after < last:
+            until = min(last, (after // 60) * 60 + self._step_s + 59)
+            entries: list[int] = []
+            executed: list[int] = []
+            for place, found in enumerate(self.forecasts):
+                if found.course is None:
+                    continue
+                for answer, moments in found.course.take(after, until):
+                    if self.lists:
+                        key = (place, answer.verdict, answer.who, answer.detail)
+                        number = numbers.setdefault(key, len(numbers))
+                        if number == len(self.kinds):
+                            self.kinds.append((found, answer))
+                        entries += [ts << 32 | number for ts in moments]
+                    elif self.compares and answer.verdict in EXECUTED:
+                        executed += moments
+                progress.show(
+                    (
+                        after
+                        - _floor(self.start)
+                        + (until - after) * (place + 1) / len(self.forecasts)
+                    )
+                    / (last - _floor(self.start) + 1)
+                )
+            if self.compares:
+                self.seconds.add(executed)
+                self.minutes.add(executed)
+            entries.sort()
+            yield entries
+            after = until
+
+
+class Lines:
+    """Writes fire times, each in its job's zone."""
+
+    def __init__(
+        self, simulation: Simulation, line: Callable[[Forecast, Answer], tuple[str, str]]
+    ) -> None:
+        """`line` says what stands before and after the moment."""
+        self._kinds = simulation.kinds
+        self._line = line
+        self._known: list[tuple[str, str, Zone]] = []
+        self._offsets: dict[int, str] = {}
+
+    def of(self, entries: Sequence[int]) -> list[str]:
+        """A text for each."""
+        for found, answer in self._kinds[len(self._known) :]:
+            self._known.append((*self._line(found, answer), load_zone(found.timezone)))
+        known, offsets = self._known, self._offsets
+        minutes: dict[int, str] = {}
+        texts = []
+        for entry in entries:
+            before, after, zone = known[entry & 0xFFFFFFFF]
+            ts = entry >> 32
+            offset = zone.offset_at(ts)
+            minute, second = divmod(ts + offset, 60)
+            if minute not in minutes:
+                minutes[minute] = f"{utc(minute * 60):%Y-%m-%dT%H:%M}"
+            if offset not in offsets:
+                offsets[offset] = (
+                    utc(0).astimezone(timezone(timedelta(seconds=offset))).isoformat()[19:]
+                )
+            texts.append(f"{before}{minutes[minute]}:{second:02d}{offsets[offset]}{after}")
+        return texts
+
+
+def _text_line(found: Forecast, answer: Answer) -> tuple[str, str]:
+    by = f"by {answer.who}" if answer.who else ""
+    why = ", ".join(filter(None, (by, answer.detail)))
+    text = f"{found.name} ({why})" if why else found.name
+    return "", f"  {answer.verdict:<9}  {one_line(text)}\n"
+
+
+def _json_line(found: Forecast, answer: Answer) -> tuple[str, str]:
+    values = {"job": found.name, "verdict": answer.verdict}
+    if answer.who:
+        values["by"] = answer.who
+    if answer.detail:
+        values["detail"] = answer.detail
+    return '{"at": "', f'", {json.dumps(values)[1:]}'
+
+
+def summary_lines(simulation: Simulation) -> Iterator[str]:
+    """The counts as a table, then the busiest moments."""
+    totals = _totals(simulation)
+    verdicts = [verdict for verdict in VERDICTS if totals[verdict]]
+    rows = [["job", "takes", "fire times", *verdicts]]
+    for found in simulation.forecasts:
+        if found.course is not None:
+            rows.append(
+                [
+                    one_line(found.name, 60),
+                    f"{found.duration_s:,.3g} s",
+                    *_counts(found.course.counts, verdicts),
+                ]
+            )
+    rows.append(["all", "", *_counts(totals, verdicts)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        shown = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        yield f"{name:<{widths[0]}}  {'  '.join(shown)}"
+    yield ""
+    if not simulation.compares:
+        yield (
+            f"The busiest moments are looked for in up to {MOST_COMPARED:,} fire times; "
+            "choose a shorter period or fewer jobs."
+        )
+    elif not simulation.minutes.found:
+        yield "No two executions are due in the same minute."
+    else:
+        for name, busiest in (("second", simulation.seconds), ("minute", simulation.minutes)):
+            yield (
+                f"Executions due in the same {name}, the most:"
+                if busiest.found
+                else f"No two executions are due in the same {name}."
+            )
+            for ts, count in busiest.found:
+                yield f"  {_iso(utc(ts))}  {count:,}"
+
+
+def summary_json(simulation: Simulation) -> dict[str, Any]:
+    """The same as plain values."""
+    jobs: list[dict[str, Any]] = []
+    for found in simulation.forecasts:
+        if found.course is None:
+            jobs.append({"job": found.name, "problem": found.problem})
+        else:
+            jobs.append(
+                {
+                    "job": found.name,
+                    "duration_s": found.duration_s,
+                    "fire_times": sum(found.course.counts.values()),
+                    "verdicts": dict(found.course.counts),
+                }
+            )
+    answer: dict[str, Any] = {
+        "jobs": jobs,
+        "fire_times": simulation.total,
+        "verdicts": dict(_totals(simulation)),
+    }
+    if simulation.compares:
+        answer["busiest"] = {
+            name: [{"at": _iso(utc(ts)), "count": count} for ts, count in busiest.found]
+            for name, busiest in (("seconds", simulation.seconds), ("minutes", simulation.minutes))
+        }
+    return answer
+
+
+def _totals(simulation: Simulation) -> Counter[str]:
+    return sum((found.course.counts for found in simulation.forecasts if found.course), Counter())
+
+
+def _counts(counts: Counter[str], verdicts: Sequence[str]) -> list[str]:
+    return [f"{sum(counts.values()):,}", *(f"{counts[verdict]:,}" for verdict in verdicts)]
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _floor(moment: datetime) -> int:
+    return (moment - utc(0)) // timedelta(seconds=1)
 
 
 class Progress:

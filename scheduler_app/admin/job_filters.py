@@ -1,0 +1,127 @@
+"""The questions that people ask of the jobs list: state, kind, queue, tag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.models import Exists, Func, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest
+
+from scheduler_app.models import Execution, Job, Pause, Status
+from scheduler_app.models.execution import FINISHED
+from scheduler_app.targets import kinds
+
+from .display import printable
+from .filters import MenuFilter
+from .state import over_q, overdue_q, paused_q, standing_pauses
+
+CHOICES_SHOWN = 50
+"""Queues and tags in a filter."""
+FAILING = (Status.FAILED, Status.LOST)
+
+
+def pauses_of(request: HttpRequest) -> list[Pause]:
+    """The standing pauses of queues, tags and everything, asked for once a request."""
+    found: list[Pause] | None = getattr(request, "scheduler_pauses", None)
+    if found is None:
+        found = list(standing_pauses())
+        request.scheduler_pauses = found  # type: ignore[attr-defined]
+    return found
+
+
+class StateFilter(MenuFilter):
+    """The questions that operators have about jobs."""
+
+    title = "State"
+    parameter_name = "state"
+    template = "admin/scheduler_app/filter_tabs.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("failing", "Failing"),
+            ("overdue", "Overdue"),
+            ("paused", "Paused"),
+            ("disabled", "Disabled"),
+            ("never", "Never ran"),
+            ("over", "Over"),
+            ("problem", "Cannot be planned"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        match self.value():
+            case "failing":
+                last = Execution.objects.filter(job=OuterRef("pk"), status__in=FINISHED)
+                status = last.order_by("-scheduled_for").values("status")[:1]
+                return queryset.alias(last_status=Subquery(status)).filter(last_status__in=FAILING)
+            case "overdue":
+                return queryset.filter(overdue_q())
+            case "paused":
+                return queryset.filter(paused_q(pauses_of(request)))
+            case "disabled":
+                return queryset.filter(enabled=False)
+            case "never":
+                ran = Execution.objects.filter(job=OuterRef("pk"), status__in=FINISHED)
+                return queryset.filter(~Exists(ran))
+            case "over":
+                return queryset.filter(over_q())
+            case "problem":
+                return queryset.exclude(plan__problem="")
+        return queryset
+
+
+class KindFilter(MenuFilter):
+    """By what jobs do."""
+
+    title = "Kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(kinds().items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
+class QueueFilter(MenuFilter):
+    """By the queue."""
+
+    title = "Queue"
+    parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(queue, printable(queue)) for queue in known_queues()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        return queryset.filter(queue=self.value()) if self.value() else queryset
+
+
+class TagFilter(MenuFilter):
+    """By a tag."""
+
+    title = "Tag"
+    parameter_name = "tag"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(tag, printable(tag)) for tag in known_tags()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        return queryset.filter(tags__contains=[self.value()]) if self.value() else queryset
+
+
+def known_queues() -> list[str]:
+    """The queues that jobs name."""
+    return list(
+        Job.objects.order_by("queue").values_list("queue", flat=True).distinct()[:CHOICES_SHOWN]
+    )
+
+
+def known_tags() -> list[str]:
+    """The tags that jobs have."""
+    tag = Func("tags", function="unnest", output_field=models.CharField())
+    return list(
+        Job.objects.annotate(tag=tag)
+        .order_by("tag")
+        .values_list("tag", flat=True)
+        .distinct()[:CHOICES_SHOWN]
+    )
