@@ -421,7 +421,7 @@ class _Look:
                 pause.reason,
             )
         if plan is None or plan.dirty:
-            return f"{job.name} was edited, and no node has planned it yet."
+            return f"{job.name} was saved, and no node has planned it yet."
         if plan.next_fire_at is None:
             by_hand = job.schedule.strip().lower() == "@manual"
             return f"{job.name} " + (

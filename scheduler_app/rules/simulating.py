@@ -31,7 +31,7 @@ _PATIENCE = 64
 """So many fire times in a row are walked through before they are counted without looking."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What consecutive fire times of a job come to. Moments are Unix seconds, as fire times are."""
 
@@ -188,18 +188,19 @@ class _Job:
 
     def step(self, after: int, until: int) -> Iterator[Answer]:
         """The answers to the fire times in (after, until], which no suspension covers."""
+        spec, running, endless = self.spec, self.running, self.spec.max_runs is None
         moments = self.timetable.between_ts(after, until)
         moment = next(moments, None)
-        while moment is not None and not self.is_over:
-            self._end_before(moment * 1_000_000)
-            live = Live(running=len(self.running), blocked=self.waiting)
-            what = answer(self.spec, live)
+        while moment is not None and (endless or not self.is_over):
+            if running and running[0] < moment * 1_000_000:
+                self._end_before(moment * 1_000_000)
+            what = answer(spec, Live(len(running), 0, 0, self.waiting))
             if what in (RUN, WAIT):
                 yield Answer(moment, moment, 1, self._begin(moment, what))
                 moment = next(moments, None)
                 continue
             # The same until one of those that live ends.
-            stay = min(self.running[0] // 1_000_000, until)
+            stay = min(running[0] // 1_000_000, until)
             first = last = moment
             count = 0
             while moment is not None and moment <= stay:

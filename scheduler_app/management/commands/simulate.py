@@ -211,25 +211,52 @@ class Lines:
         self._offsets: dict[int, str] = {}
 
     def of(self, entries: Sequence[int]) -> list[str]:
-        """A text for each."""
+        """A text for each; they are ascending."""
+        if not entries:
+            return []
         for found, answer in self._kinds[len(self._known) :]:
             self._known.append((*self._line(found, answer), load_zone(found.timezone)))
-        known, offsets = self._known, self._offsets
-        minutes: dict[int, str] = {}
+        first, last = entries[0] >> 32, entries[-1] >> 32
+        steady = [self._steady(*known, first, last) for known in self._known]
+        minutes = _Minutes()
         texts = []
         for entry in entries:
-            before, after, zone = known[entry & 0xFFFFFFFF]
-            ts = entry >> 32
-            offset = zone.offset_at(ts)
-            minute, second = divmod(ts + offset, 60)
-            if minute not in minutes:
-                minutes[minute] = f"{utc(minute * 60):%Y-%m-%dT%H:%M}"
-            if offset not in offsets:
-                offsets[offset] = (
-                    utc(0).astimezone(timezone(timedelta(seconds=offset))).isoformat()[19:]
-                )
-            texts.append(f"{before}{minutes[minute]}:{second:02d}{offsets[offset]}{after}")
+            before, offset, after = steady[entry & 0xFFFFFFFF] or self._at(entry)
+            minute, second = divmod((entry >> 32) + offset, 60)
+            texts.append(f"{before}{minutes[minute]}{_SECONDS[second]}{after}")
         return texts
+
+    def _steady(
+        self, before: str, after: str, zone: Zone, first: int, last: int
+    ) -> tuple[str, int, str] | None:
+        """The parts of all lines of a kind, unless the clock changes meanwhile."""
+        if zone.segment(first) != zone.segment(last):
+            return None
+        offset = zone.offset_at(first)
+        return before, offset, self._offset(offset) + after
+
+    def _at(self, entry: int) -> tuple[str, int, str]:
+        before, after, zone = self._known[entry & 0xFFFFFFFF]
+        offset = zone.offset_at(entry >> 32)
+        return before, offset, self._offset(offset) + after
+
+    def _offset(self, offset: int) -> str:
+        """`+02:00`"""
+        if offset not in self._offsets:
+            zone = timezone(timedelta(seconds=offset))
+            self._offsets[offset] = utc(0).astimezone(zone).isoformat()[19:]
+        return self._offsets[offset]
+
+
+class _Minutes(dict[int, str]):
+    """How whole minutes since 1970 are written."""
+
+    def __missing__(self, minute: int) -> str:
+        self[minute] = text = f"{utc(minute * 60):%Y-%m-%dT%H:%M}"
+        return text
+
+
+_SECONDS = [f":{second:02d}" for second in range(60)]
 
 
 def _text_line(found: Forecast, answer: Answer) -> tuple[str, str]:
@@ -298,13 +325,13 @@ def summary_json(simulation: Simulation) -> dict[str, Any]:
                     "job": found.name,
                     "duration_s": found.duration_s,
                     "fire_times": sum(found.course.counts.values()),
-                    "verdicts": dict(found.course.counts),
+                    "counts": dict(found.course.counts),
                 }
             )
     answer: dict[str, Any] = {
         "jobs": jobs,
         "fire_times": simulation.total,
-        "verdicts": dict(_totals(simulation)),
+        "counts": dict(_totals(simulation)),
     }
     if simulation.compares:
         answer["busiest"] = {
