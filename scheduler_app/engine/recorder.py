@@ -156,6 +156,11 @@ class Recorder:
             self._write_finished(finished[:middle])
             self._write_finished(finished[middle:])
             return
+        except Unavailable as error:
+            if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                raise
+            self._write_around_lock(finished)
+            return
         for outcome in finished:
             if outcome.id not in recorded:
                 logger.warning(
@@ -165,6 +170,18 @@ class Recorder:
                     outcome.attempt,
                     outcome.status,
                 )
+
+    def _write_around_lock(self, finished: list[Finished]) -> None:
+        """Somebody holds the plan of one job for long: the outcomes of that job wait, those of others do not."""
+        jobs: dict[int | None, list[Finished]] = {}
+        for outcome in finished:
+            jobs.setdefault(outcome.job_id if outcome.needs_plan else None, []).append(outcome)
+        if len(jobs) > 1:
+            for outcomes in jobs.values():
+                self._write_finished(outcomes)
+            return
+        logger.warning("outcomes wait for a lock on their job job_id=%s", *jobs)
+        self.put(*finished)
 
     def _write_bare(self, outcome: Finished, error: psycopg.Error) -> None:
         """The outcome without what the database refuses to store: that it ended is what matters most."""

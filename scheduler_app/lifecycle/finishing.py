@@ -132,6 +132,11 @@ class Finished:
     log: tuple[LogPart, ...] = ()
 
     @property
+    def needs_plan(self) -> bool:
+        """Whether recording it waits for the lock of the job's plan."""
+        return self.job_id is not None and (self.promotes or self.retry_s is not None)
+
+    @property
     def size(self) -> int:
         """Roughly the bytes that writing it takes."""
         return (
@@ -154,11 +159,7 @@ def finish(
         return set()
     ordered = sorted(outcomes, key=lambda outcome: outcome.id)
     locked = sorted(
-        {
-            outcome.job_id
-            for outcome in ordered
-            if outcome.job_id is not None and (outcome.promotes or outcome.retry_s is not None)
-        }
+        {outcome.job_id for outcome in ordered if outcome.job_id is not None and outcome.needs_plan}
     )
     parameters = {
         "ids": [outcome.id for outcome in ordered],

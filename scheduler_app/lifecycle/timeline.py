@@ -102,7 +102,7 @@ def explain(job: Job, at: datetime) -> str:
     if gap is not None and _is_fire_time(look.spec_at(at), at):
         sentences.insert(0, look.of_gap(gap, at).sentence + look.in_its_way(gap, at))
     if any(execution.status == Status.READY for execution in executions):
-        sentences += look.what_holds()
+        sentences += [*look.standing_pauses(), *look.trouble()]
     if not sentences:
         sentences = look.silence(at)
     return " ".join(sentences)
@@ -111,7 +111,7 @@ def explain(job: Job, at: datetime) -> str:
 def standing(job: Job) -> str:
     """How the job stands now, in a sentence or two."""
     look = _Look.at(job)
-    return " ".join([look.state(), *look.trouble()])
+    return " ".join([look.state(), *(look.trouble() if job.deleted_at is None else ())])
 
 
 def suspensions_of(
@@ -370,13 +370,13 @@ class _Look:
         text = (
             f"{self.clock(at)} {'was' if at <= self.now else 'is'} a fire time of {self.job.name}, "
         )
-        if spec.max_runs is not None and self.plan and self.plan.runs >= spec.max_runs:
-            return text + f"but it is over after {spec.max_runs:,} runs."
         days = get_config().retention_days
         if at < self.now - timedelta(days=days):
             return text + f"but records are kept for {days:g} days only."
-        if at > self.now:
-            return text + "but it will be over by then: it may run " + f"{spec.max_runs:,} times."
+        if spec.max_runs is not None and self.plan and self.plan.runs >= spec.max_runs:
+            return text + f"but the job is over after {spec.max_runs:,} runs."
+        if spec.max_runs is not None and at > self.now:
+            return text + f"but the job will be over by then, after {spec.max_runs:,} runs."
         return (
             text + "but nothing is recorded for it: it was not decided, or its record was removed."
         )
@@ -412,14 +412,8 @@ class _Look:
             return self._paused(
                 "is paused", job.paused_at, job.paused_until, job.paused_by, job.pause_reason
             )
-        for pause in self._standing_pauses():
-            return self._paused(
-                f"is paused with {pause}",
-                pause.paused_at,
-                pause.paused_until,
-                pause.paused_by,
-                pause.reason,
-            )
+        if pauses := self.standing_pauses():
+            return pauses[0]
         if plan is None or plan.dirty:
             return f"{job.name} was saved, and no node has planned it yet."
         if plan.next_fire_at is None:
@@ -441,19 +435,14 @@ class _Look:
         text += f", by {who}" if who else ""
         return text + (f" ({reason})." if reason else ".")
 
-    def _standing_pauses(self) -> list[Pause]:
-        """The pauses of queues, tags and everything that hold the job now, the oldest first."""
+    def standing_pauses(self) -> list[str]:
+        """The pauses of queues, tags and everything that hold the job now, a sentence each, the oldest first."""
         covering = Q(scope=PauseScope.ALL) | Q(scope=PauseScope.QUEUE, value=self.job.queue)
         covering |= Q(scope=PauseScope.TAG, value__in=self.job.tags)
-        return list(
-            Pause.objects.filter(
-                covering, Q(paused_until=None) | Q(paused_until__gt=self.now), ended_at=None
-            ).order_by("paused_at")
+        pauses = Pause.objects.filter(
+            covering, Q(paused_until=None) | Q(paused_until__gt=self.now), ended_at=None
         )
-
-    def what_holds(self) -> list[str]:
-        """Why an execution that is ready does not begin."""
-        pauses = [
+        return [
             self._paused(
                 f"is paused with {pause}",
                 pause.paused_at,
@@ -461,9 +450,8 @@ class _Look:
                 pause.paused_by,
                 pause.reason,
             )
-            for pause in self._standing_pauses()
+            for pause in pauses.order_by("paused_at")
         ]
-        return [*pauses, *self.trouble()]
 
     def trouble(self) -> list[str]:
         """What is wrong with the nodes, as far as it concerns the job."""

@@ -1,9 +1,10 @@
 import django.contrib.postgres.fields
 import django.core.validators
 import django.db.models.deletion
-import scheduler_app.models.clock
 from django.conf import settings
 from django.db import migrations, models
+
+import scheduler_app.models.clock
 
 
 class Migration(migrations.Migration):

@@ -1,0 +1,70 @@
+"""The recorder beside somebody who holds a job's plan."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from scheduler_app import lifecycle
+from scheduler_app.conf import get_config
+from scheduler_app.engine import database
+from scheduler_app.engine.recorder import Recorder
+from scheduler_app.lifecycle import Finished, SpecCache
+from scheduler_app.models import Execution, database_now
+
+from .conftest import wait_for
+
+
+@pytest.fixture
+def connection(transactional_db):
+    with database.connect(get_config(), "test") as connection:
+        yield connection
+
+
+def test_a_plan_that_somebody_holds_keeps_back_the_outcomes_of_that_job_alone(
+    connection: psycopg.Connection, make_job, monkeypatch
+):
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
+    jobs = [make_job(max_attempts=2, name=f"job {number}") for number in range(3)]
+    lifecycle.run_now([job.pk for job in jobs], by="tester")
+    specs = SpecCache()
+    node_id = lifecycle.register_node(
+        connection, name="n", host="h", pid=1, release="", queues=(), threads=3
+    )
+    claimed = lifecycle.claim(connection, specs, node_id=node_id, limit=3)
+    now = database_now()
+    recorder = Recorder(
+        get_config(), specs, progress=lambda: ([], []), on_retry=lambda seconds: None
+    )
+    recorder.start()
+    with database.connect(get_config(), "holder") as holder, holder.transaction():
+        holder.execute(
+            "SELECT FROM scheduler_app_jobplan WHERE job_id = %s FOR UPDATE", [jobs[0].pk]
+        )
+        recorder.put(
+            *(
+                Finished(
+                    id=item.id,
+                    token=item.token,
+                    attempt=1,
+                    job_id=item.job_id,
+                    status="failed",
+                    started_at=now,
+                    finished_at=now,
+                    retry_s=60,
+                )
+                for item in claimed
+            )
+        )
+
+        waiting = wait_for(
+            lambda: (
+                Execution.objects.filter(status="ready").count() == 2
+                and Execution.objects.get(status="running")
+            ),
+            what="the outcomes of the other two jobs",
+        )
+        assert waiting.job_id == jobs[0].pk
+
+    assert recorder.close(60)
+    assert Execution.objects.filter(status="ready").count() == 3
