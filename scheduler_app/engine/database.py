@@ -41,6 +41,14 @@ FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 2.0
 REPEAT_LOG_S = 60.0
 
+KEEPALIVES = {
+    # A server that vanished without a word is noticed in seconds, whether something was under way or not.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
 DJANGO_ONLY = ("cursor_factory", "context", "prepare_threshold", "connect_timeout")
 """Connection parameters that carry Django's way of using psycopg, or that the engine sets itself."""
 
@@ -161,13 +169,10 @@ def connect(config: SchedulerConfig, role: str, *, url: str = "") -> psycopg.Con
             if name not in DJANGO_ONLY
         }
     parameters["application_name"] = f"scheduler {role}"
+    # What the operator set in OPTIONS wins; that the engine commits by itself is not theirs to change.
+    parameters = KEEPALIVES | parameters | {"autocommit": True, "connect_timeout": 5}
     connection = psycopg.connect(
         **parameters,
-        autocommit=True,
-        connect_timeout=5,
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
         # A transaction pooler hands every transaction another server connection.
         prepare_threshold=None if config.pooled else 5,
     )
@@ -179,7 +184,9 @@ def connect(config: SchedulerConfig, role: str, *, url: str = "") -> psycopg.Con
                 set_config('statement_timeout', %s, false),
                 set_config('lock_timeout', %s, false),
                 set_config('idle_in_transaction_session_timeout', %s, false),
-                set_config('synchronous_commit', 'on', false)
+                set_config('synchronous_commit', 'on', false),
+                -- Each statement must see what the lock before it waited for.
+                set_config('default_transaction_isolation', 'read committed', false)
             """,
             [STATEMENT_TIMEOUT, LOCK_TIMEOUT, IDLE_IN_TRANSACTION_TIMEOUT],
         )

@@ -11,6 +11,7 @@ from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
 
 from .database import DatabaseClock, Session, Unavailable
+from .threads import start_guarded
 from .wake import Wake
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,6 @@ class Heartbeat:
         self._wake = Wake()
         self._draining = False
         self._trusted_from = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     @property
     def holds_lease(self) -> bool:
@@ -52,7 +52,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._thread = start_guarded("heartbeat", self._run, self._closing)
 
     def drain(self) -> None:
         """Let the node's row say that it drains."""

@@ -14,6 +14,7 @@ from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import CHANNEL
 
 from .database import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, connect, explain
+from .threads import start_guarded
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ class Listener:
         self._on_notice = on_notice
         self._closing = threading.Event()
         self._listening = False
-        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
     @property
     def is_listening(self) -> bool:
@@ -51,7 +51,7 @@ class Listener:
                 self._config.poll_interval,
             )
             return
-        self._thread.start()
+        start_guarded("listener", self._run, self._closing)
 
     def close(self) -> None:
         """Stop listening."""

@@ -8,8 +8,6 @@ import socket
 import threading
 import time
 
-import psycopg
-
 from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import HandBack, SpecCache
@@ -33,6 +31,8 @@ EXIT_DECLARED_DEAD = 75
 
 FLUSH_TIMEOUT_S = 10.0
 STOP_CHECK_S = 0.05
+CANCELS_INTERVAL_S = 1.0
+"""How often a draining node asks whether something was cancelled."""
 
 
 class Node:
@@ -53,12 +53,13 @@ class Node:
         self._stop = threading.Event()
         self._stop_now = threading.Event()
         self._declared_dead = threading.Event()
+        self._next_cancels = 0.0
         self._wake = Wake()
         self._clock = DatabaseClock()
         self._session = Session(config, "scheduler")
 
     def request_stop(self) -> None:
-        """Drain; asked a second time, hand back at once what still runs. Safe in a signal handler."""
+        """Drain; asked a second time, hand back at once what still runs. Not for signal handlers: it takes locks."""
         if self._stop.is_set():
             self._stop_now.set()
         self._stop.set()
@@ -133,7 +134,7 @@ class Node:
         self._drain(pool, heartbeat)
         heartbeat.close()
         self._say_stopped(node_id)
-        return EXIT_OK
+        return EXIT_DECLARED_DEAD if self._declared_dead.is_set() else EXIT_OK
 
     def _register(self) -> int | None:
         """The node's row; waits for the database as long as it takes. None when asked to stop before."""
@@ -160,8 +161,8 @@ class Node:
                 self._wake.sleep(self._scheduler.turn())
             except Unavailable:
                 self._session.back_off(self._stop)
-            except (psycopg.DataError, psycopg.IntegrityError):
-                # A row that someone wrote past the validation must not stop the node for all the others.
+            except Exception:
+                # Something written past the validation must not stop the node for all the others.
                 logger.exception("a turn failed, trying again")
                 self._stop.wait(self._config.poll_interval)
 
@@ -179,6 +180,7 @@ class Node:
         while pool.busy and time.monotonic() - began < self._config.drain_timeout:
             if self._stop_now.wait(STOP_CHECK_S) or self._declared_dead.is_set():
                 break
+            self._pass_on_cancels()
         if pool.busy:
             pool.stop_all(StopCause.DRAIN)
             grace = time.monotonic() + (0 if self._stop_now.is_set() else self._config.kill_grace)
@@ -190,6 +192,15 @@ class Node:
                 "outcomes were not written before the end, their executions will be rescued count=%s",
                 self._recorder.backlog,
             )
+
+    def _pass_on_cancels(self) -> None:
+        if time.monotonic() < self._next_cancels:
+            return
+        self._next_cancels = time.monotonic() + CANCELS_INTERVAL_S
+        try:
+            self._scheduler.pass_on_cancels()
+        except Unavailable:
+            logger.debug("no word about cancels while draining")
 
     def _hand_back(self, held: list[lifecycle.Claimed]) -> None:
         self._recorder.put(*(HandBack(item.id, item.token, reason="drained") for item in held))

@@ -15,6 +15,7 @@ from . import runner
 from .database import DatabaseClock
 from .ready_queue import ReadyQueue
 from .runner import Attempt, StopCause
+from .threads import start_guarded
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +62,13 @@ class Pool:
         """Start the threads."""
         for _ in range(self._threads):
             self._start_worker()
-        threading.Thread(target=self._oversee, name="overseer", daemon=True).start()
+        start_guarded("overseer", self._oversee, self._closing)
 
     @property
     def busy(self) -> int:
-        """Attempts under way, those of stuck threads left out."""
-        return len(self._attempts)
+        """Attempts under way and about to begin, those of stuck threads left out."""
+        with self._lock:
+            return len(self.queue.taken() | self._attempts.keys())
 
     @property
     def stuck(self) -> int:
@@ -80,7 +82,7 @@ class Pool:
         How long that work takes is known only from what ran before: until something did, nothing is taken ahead.
         """
         workers = self._threads - max(0, self._stuck - self._threads // 2)
-        return max(0, workers - len(self._attempts) + self._ahead() - len(self.queue))
+        return max(0, workers - self.busy + self._ahead() - len(self.queue))
 
     @property
     def runs_dry(self) -> bool:
@@ -95,7 +97,7 @@ class Pool:
     def held(self) -> set[tuple[int, int]]:
         """What waits or runs here, as (id, token)."""
         with self._lock:
-            return self.queue.held() | set(self._attempts)
+            return self.queue.held() | self._attempts.keys()
 
     def running(self) -> list[Attempt]:
         """The attempts under way."""
@@ -154,18 +156,26 @@ class Pool:
             key = (claimed.id, claimed.token)
             with self._lock:
                 self._attempts[key] = attempt
+            self.queue.forget(claimed)
             outcome = self._run(attempt)
             with self._lock:
                 if attempt.abandoned:
+                    was_replaced = self._stuck <= self._threads // 2
                     self._stuck -= 1
                     logger.info("a thread that was given up came back execution=%s", claimed.id)
-                    return
-                del self._attempts[key]
-                took = time.monotonic() - attempt.began
-                self._usual_s = (
-                    took if self._usual_s is None else self._usual_s + (took - self._usual_s) / 16
-                )
-            self._on_outcome(outcome)
+                else:
+                    # Handed over before it is forgotten: a drain that finds nobody busy finds all outcomes.
+                    self._on_outcome(outcome)
+                    was_replaced = False
+                    del self._attempts[key]
+                    took = time.monotonic() - attempt.began
+                    self._usual_s = (
+                        took
+                        if self._usual_s is None
+                        else self._usual_s + (took - self._usual_s) / 16
+                    )
+            if was_replaced:
+                return
             self._on_idle()
 
     def _run(self, attempt: Attempt) -> Finished | HandBack:
@@ -208,16 +218,16 @@ class Pool:
             attempt.abandoned = True
             self._stuck += 1
             replace = self._stuck <= self._threads // 2
+            if attempt.stop_cause is StopCause.CANCEL:
+                self._on_outcome(runner.cancelled(attempt, self._clock))
+            else:
+                self._on_outcome(runner.timed_out(attempt, self._clock, self._node_name))
         logger.warning(
             "a thread ignores that it must stop and is given up execution=%s job=%s stuck=%s",
             claimed.id,
             claimed.spec.name,
             self._stuck,
         )
-        if attempt.stop_cause is StopCause.CANCEL:
-            self._on_outcome(runner.cancelled(attempt, self._clock))
-        else:
-            self._on_outcome(runner.timed_out(attempt, self._clock, self._node_name))
         if replace:
             self._start_worker()
         self._on_idle()

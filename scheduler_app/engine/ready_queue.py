@@ -26,6 +26,7 @@ class ReadyQueue:
         self._order = itertools.count()
         self._condition = threading.Condition()
         self._closed = False
+        self._taken: set[tuple[int, int]] = set()
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -47,12 +48,27 @@ class ReadyQueue:
         with self._condition:
             while not self._heap and not self._closed:
                 self._condition.wait()
-            return None if self._closed else heapq.heappop(self._heap).claimed
+            if self._closed:
+                return None
+            claimed = heapq.heappop(self._heap).claimed
+            # Until the taker says that it has begun, it is here, so that it is somewhere at every moment.
+            self._taken.add((claimed.id, claimed.token))
+            return claimed
+
+    def forget(self, claimed: Claimed) -> None:
+        """What was taken is accounted for elsewhere now."""
+        with self._condition:
+            self._taken.discard((claimed.id, claimed.token))
+
+    def taken(self) -> set[tuple[int, int]]:
+        """What was taken and is not accounted for elsewhere yet, as (id, token)."""
+        with self._condition:
+            return set(self._taken)
 
     def held(self) -> set[tuple[int, int]]:
-        """What waits here, as (id, token)."""
+        """What waits here or was just taken, as (id, token)."""
         with self._condition:
-            return {(entry.claimed.id, entry.claimed.token) for entry in self._heap}
+            return self._taken | {(entry.claimed.id, entry.claimed.token) for entry in self._heap}
 
     def give_back(self, *, older_than_s: float) -> list[Claimed]:
         """Remove and return what has waited here for longer than that: another node may be free."""

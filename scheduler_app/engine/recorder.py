@@ -16,6 +16,7 @@ from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import Finished, HandBack, LogPart, SpecCache
 
 from .database import Session, Unavailable
+from .threads import start_guarded
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +48,10 @@ class Recorder:
         self._in_flight: list[Finished | HandBack] = []
         self._condition = threading.Condition()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._thread = start_guarded("recorder", self._run, self._closing)
 
     def put(self, *outcomes: Finished | HandBack) -> None:
         """Take over outcomes; returns at once."""
@@ -94,7 +94,7 @@ class Recorder:
             with self._condition:
                 if not self._waiting:
                     self._condition.wait(max(0.0, next_progress - time.monotonic()))
-            if self._waiting:
+            if self._waiting or self._in_flight:
                 if len(self._waiting) < BATCH_ROWS:
                     time.sleep(GATHER_S)
                 self._write_batch()
@@ -104,7 +104,8 @@ class Recorder:
         self._session.close()
 
     def _write_batch(self) -> None:
-        batch = self._next_batch()
+        # What a failure of this thread left in flight goes first.
+        batch = self._in_flight or self._next_batch()
         while not self._closing.is_set():
             try:
                 self._write(batch)
@@ -135,10 +136,19 @@ class Recorder:
         return batch
 
     def _write(self, batch: Sequence[Finished | HandBack]) -> None:
-        back = [outcome for outcome in batch if isinstance(outcome, HandBack)]
-        if back:
-            self._session.call(lambda connection: lifecycle.hand_back(connection, back))
+        self._write_back([outcome for outcome in batch if isinstance(outcome, HandBack)])
         self._write_finished([outcome for outcome in batch if isinstance(outcome, Finished)])
+
+    def _write_back(self, back: list[HandBack]) -> None:
+        try:
+            self._session.call(lambda connection: lifecycle.hand_back(connection, back))
+        except (psycopg.DataError, psycopg.IntegrityError):
+            if len(back) == 1:
+                # Its node's next sweep finds that nobody here knows it, and gives it back bare.
+                logger.exception("a hand-back was refused execution=%s", back[0].id)
+                return
+            for item in back:
+                self._write_back([item])
 
     def _write_finished(self, finished: list[Finished]) -> None:
         """Write them together; if a value is refused, write halves, down to the one that has it."""

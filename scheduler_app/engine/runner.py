@@ -176,7 +176,13 @@ def _unknown_target(
     claimed = attempt.claimed
     now = clock.now()
     first = next(
-        (entry for entry in claimed.failures if entry.get("reason") == UNKNOWN_TARGET), None
+        (
+            entry
+            for entry in claimed.failures
+            # Of this attempt: that it was unknown before a deploy, or before a person's retry, is over.
+            if entry.get("reason") == UNKNOWN_TARGET and entry.get("attempt") == claimed.attempt
+        ),
+        None,
     )
     if first is None:
         entry = {

@@ -108,7 +108,7 @@ class Scheduler:
             # More than this node can start: let the others look at once.
             self._session.call(lambda connection: notices.notify(connection, notices.READY))
         if self._check_cancels.is_set():
-            self._cancel()
+            self.pass_on_cancels()
         if time.monotonic() >= self._next_housekeeping:
             self._keep_house()
         if outlook.edited or is_due:
@@ -144,7 +144,8 @@ class Scheduler:
                 )
             )
             decided += batch
-            if not batch.more:
+            # However much is due, the turn ends in time for what else a node has to do.
+            if not batch.more or time.monotonic() >= self._next_housekeeping:
                 return decided
             self._claim()
 
@@ -174,7 +175,7 @@ class Scheduler:
             )
         return len(claimed)
 
-    def _cancel(self) -> set[tuple[int, int]]:
+    def pass_on_cancels(self) -> set[tuple[int, int]]:
         """Pass on what somebody wants cancelled; returns all that the database believes to run here."""
         self._check_cancels.clear()
         held = self._session.call(lambda connection: lifecycle.held_by(connection, self._node_id))
@@ -195,7 +196,7 @@ class Scheduler:
             self._recorder.put(*(lifecycle.HandBack(id_, token) for id_, token in certain))
 
     def _keep_house(self) -> None:
-        self._give_back_strays(self._cancel())
+        self._give_back_strays(self.pass_on_cancels())
         stale = self._pool.queue.give_back(older_than_s=STALE_IN_QUEUE_S)
         if stale:
             self._recorder.put(*(lifecycle.HandBack(item.id, item.token) for item in stale))

@@ -13,6 +13,7 @@ from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
 
 from .database import Session, Unavailable
+from .threads import start_guarded
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +32,10 @@ class Upkeep:
         self._config = config
         self._session = Session(config, "upkeep")
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        start_guarded("upkeep", self._run, self._closing)
 
     def close(self) -> None:
         """Stop after the current batch."""

@@ -54,6 +54,9 @@ class SpecCache:
                 for revision_id in missing:
                     if revision_id in found:
                         self._specs[revision_id] = found[revision_id]
+                    else:
+                        # Removed by hand; whoever still points at it must be able to say so.
+                        found[revision_id] = UNREADABLE
                 while len(self._specs) > self._size:
                     self._specs.popitem(last=False)
         return found

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection as django_connection
+from django.db import transaction
 
 from scheduler_app import lifecycle
 from scheduler_app.lifecycle import forecasting
@@ -48,10 +49,6 @@ def why(job: Job, seconds: float) -> str:
 def node(connection, clock) -> int:
     """A node that lives at noon and the hour after."""
     return make_node(connection, name="node-a")
-
-
-def beat(connection, node: int) -> None:
-    connection.execute("UPDATE scheduler_app_node SET heartbeat_at = scheduler_now()")
 
 
 # --- What ran ------------------------------------------------------------------------------------
@@ -167,8 +164,9 @@ def test_what_waits_says_for_what(connection, clock):
 def test_what_waits_for_a_limit_or_a_pause(connection, clock, node):
     job = make(on_overlap="queue_all")
     settle(connection)
-    clock.set(after_noon(20))
-    turn(connection)
+    for seconds in (10, 20):
+        clock.set(after_noon(seconds))
+        turn(connection)
     assert why(job, 20) == "2030-01-01 12:00:20 UTC waits for the job's limit of runs side by side."
 
     lifecycle.pause([job.pk], by="ann")
@@ -287,10 +285,9 @@ def test_a_pause_of_many_jobs_is_seen_as_nodes_see_it(connection, clock, scope, 
 
 
 def test_what_is_ahead_is_the_first_and_what_was_is_the_newest(connection, clock):
-    job = make(on_overlap="allow")
+    job = make(on_overlap="allow", on_misfire="all")
     settle(connection)
     clock.tick(50)
-    Job.objects.filter(pk=job.pk).update(on_misfire="all")
     turn(connection)
 
     found = timeline(job, after_noon(-100), after_noon(1000), limit=3)
@@ -377,12 +374,11 @@ def test_a_moment_that_is_no_fire_time_says_which_are(connection, clock):
 
 def test_the_window_and_the_jitter_are_told_where_they_matter(connection, clock):
     job = make(start_at=after_noon(100), end_at=after_noon(200), jitter_s=3)
-    shift = job.spec() and (lifecycle.timeline.Timetable.of(job.spec()).shift.total_seconds())
     settle(connection)
 
     assert "not before 2030-01-01 12:01:40 UTC" in why(job, 55)
     assert "not after 2030-01-01 12:03:20 UTC" in why(job, 255)
-    assert (f"{shift:.1f} s later by its jitter" in why(job, 155)) is bool(shift)
+    assert "2.0 s later by its jitter" in why(job, 155)
 
 
 def test_a_job_by_hand_has_no_fire_times(clock):
@@ -514,7 +510,7 @@ def test_the_durations_of_all_jobs_are_one_query_each_by_its_index(
 
     with django_assert_num_queries(1):
         forecasting.usual_durations([job.pk for job in jobs])
-    with django_connection.cursor() as cursor:
+    with transaction.atomic(), django_connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute(f"EXPLAIN {forecasting.USUAL_SQL}", {"job_ids": [1, 2]})
         plan = "\n".join(row[0] for row in cursor.fetchall())

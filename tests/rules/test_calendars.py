@@ -737,7 +737,11 @@ def test_every_fire_time_gets_the_verdict_of_its_day():
         for _ in range(10):
             moment = start + chance.random() * 30 * DAY
             coming = [m for m in expected.fire_times if m > moment]
-            assert table.next_after(moment) in (coming[:1] or [table.next_after(moment)]), spec
+            found_next = table.next_after(moment)
+            if coming:
+                assert found_next == coming[0], spec
+            else:
+                assert found_next is None or found_next > end, spec
             earlier = [m for m in expected.fire_times if m < moment]
             if earlier:
                 assert table.previous_before(moment) == earlier[-1], spec
@@ -747,4 +751,4 @@ def test_every_fire_time_gets_the_verdict_of_its_day():
                 assert following == opening[0], spec
             else:
                 assert following is None or following > end, spec
-    assert min(seen.values()) > EXAMPLES / 10, seen
+    assert min(seen.values()) > EXAMPLES / 20, seen

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from argparse import ArgumentParser
+from queue import SimpleQueue
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -41,8 +43,17 @@ class Command(BaseCommand):
         if len(options["name"]) > 100:
             raise CommandError("--name may have 100 characters at most.")
         node = Node(get_config(), name=options["name"], threads=threads, queues=queues)
+        # A handler runs in the middle of anything, also of something that holds a lock that a stop needs. So it only
+        # puts the request where a thread waits for it; SimpleQueue is made for that.
+        requests: SimpleQueue[int] = SimpleQueue()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: node.request_stop())
+            signal.signal(number, lambda received, _: requests.put(received))
+
+        def pass_on() -> None:
+            while requests.get():
+                node.request_stop()
+
+        threading.Thread(target=pass_on, name="signals", daemon=True).start()
         code = node.run()
         sys.stdout.flush()
         sys.stderr.flush()

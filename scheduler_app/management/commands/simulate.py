@@ -34,6 +34,11 @@ MOST_COMPARED = 20_000_000
 STEPS = 100
 """In so many steps the progress bar moves at least."""
 
+# An entry is a whole number, since millions are sorted: the fire time, the place of the job, the number of the kind.
+_NUMBER_BITS = 32
+_NUMBER = (1 << _NUMBER_BITS) - 1
+_LOW_BITS = _NUMBER_BITS + 24
+
 VERDICTS = (RAN, QUEUED, CANCELLED, "overlap", "paused", "calendar", "skipped")
 
 
@@ -179,7 +184,8 @@ class Simulation:
                         number = numbers.setdefault(key, len(numbers))
                         if number == len(self.kinds):
                             self.kinds.append((found, answer))
-                        entries += [ts << 32 | number for ts in moments]
+                        low = place << _NUMBER_BITS | number
+                        entries += [ts << _LOW_BITS | low for ts in moments]
                     elif self.compares and answer.verdict in EXECUTED:
                         executed += moments
                 progress.show(
@@ -216,13 +222,13 @@ class Lines:
             return []
         for found, answer in self._kinds[len(self._known) :]:
             self._known.append((*self._line(found, answer), load_zone(found.timezone)))
-        first, last = entries[0] >> 32, entries[-1] >> 32
+        first, last = entries[0] >> _LOW_BITS, entries[-1] >> _LOW_BITS
         steady = [self._steady(*known, first, last) for known in self._known]
         minutes = _Minutes()
         texts = []
         for entry in entries:
-            before, offset, after = steady[entry & 0xFFFFFFFF] or self._at(entry)
-            minute, second = divmod((entry >> 32) + offset, 60)
+            before, offset, after = steady[entry & _NUMBER] or self._at(entry)
+            minute, second = divmod((entry >> _LOW_BITS) + offset, 60)
             texts.append(f"{before}{minutes[minute]}{_SECONDS[second]}{after}")
         return texts
 
@@ -236,8 +242,8 @@ class Lines:
         return before, offset, self._offset(offset) + after
 
     def _at(self, entry: int) -> tuple[str, int, str]:
-        before, after, zone = self._known[entry & 0xFFFFFFFF]
-        offset = zone.offset_at(entry >> 32)
+        before, after, zone = self._known[entry & _NUMBER]
+        offset = zone.offset_at(entry >> _LOW_BITS)
         return before, offset, self._offset(offset) + after
 
     def _offset(self, offset: int) -> str:
@@ -285,7 +291,7 @@ def summary_lines(simulation: Simulation) -> Iterator[str]:
             rows.append(
                 [
                     one_line(found.name, 60),
-                    f"{found.duration_s:,.3g} s",
+                    _seconds(found.duration_s),
                     *_counts(found.course.counts, verdicts),
                 ]
             )
@@ -347,6 +353,10 @@ def _totals(simulation: Simulation) -> Counter[str]:
 
 def _counts(counts: Counter[str], verdicts: Sequence[str]) -> list[str]:
     return [f"{sum(counts.values()):,}", *(f"{counts[verdict]:,}" for verdict in verdicts)]
+
+
+def _seconds(duration_s: float) -> str:
+    return f"{duration_s:,.3f}".rstrip("0").rstrip(".") + " s"
 
 
 def _iso(moment: datetime) -> str:
