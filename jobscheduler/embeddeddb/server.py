@@ -383,7 +383,12 @@ def newest_binaries() -> Path:
 
 def major_version(binaries: Path) -> int:
     said = subprocess.run(
-        [binaries / "postgres", "--version"], capture_output=True, text=True, check=True
+        [binaries / "postgres", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        # A Ctrl-C is for the process that asks; it ends after the answer.
+        start_new_session=True,
     )
     return int(said.stdout.split()[-1].partition(".")[0])
 
