@@ -494,7 +494,8 @@ def test_editing_a_calendar_does_not_deadlock_with_a_node_that_records_outcomes(
     """A node locks plans in the order of their jobs; so does the edit, whatever order the rows lie in."""
     calendar = make_calendar("2030-12-25")
     first, second = make_job(calendar=calendar), make_job(calendar=calendar)
-    sql("UPDATE scheduler_app_job SET description = 'moved to the end' WHERE id = %s", first.pk)
+    # To the end, in the table and in its indexes.
+    sql("UPDATE scheduler_app_job SET name = name || ' moved' WHERE id = %s", first.pk)
     settle(connection)
     lock = "SELECT FROM scheduler_app_jobplan WHERE job_id = {} FOR UPDATE"
 

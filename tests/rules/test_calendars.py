@@ -571,8 +571,9 @@ def test_a_weekend_of_seconds_is_one_verdict_and_a_few_steps(monkeypatch):
     assert len(steps) < 20
 
 
-def test_the_next_fire_time_lies_beyond_the_closed_days():
+def test_the_next_fire_time_lies_beyond_the_closed_days(monkeypatch):
     spec = closed_job(CLOSED_WED_TO_FRI, schedule="* * * * * *")
+    steps = count_steps(monkeypatch)
 
     def following(moment: str) -> datetime | None:
         return next_fire_at(Decision(at(moment), 0), spec, own_closures(spec))
@@ -581,6 +582,7 @@ def test_the_next_fire_time_lies_beyond_the_closed_days():
     assert following("2030-01-01 23:59:59") == at("2030-01-05")
     assert following("2030-01-03 12:00") == at("2030-01-05")
     assert following("2030-01-05") == at("2030-01-05 00:00:01")
+    assert len(steps) == 6, "closed days are passed over, not walked through"
 
 
 def test_a_job_that_is_closed_for_ever_has_no_next_fire_time_and_costs_one_step(monkeypatch):
