@@ -535,16 +535,17 @@ def test_closed_days_within_the_pause_are_left_out(connection, clock):
     assert [f"{moment:%d}" for moment in moments] == ["02", "06"]
 
 
-def test_the_last_is_the_last_that_was_open(connection, clock):
+@pytest.mark.parametrize(("days", "last"), [(1, "02"), (4, "02"), (6, "07")])
+def test_the_last_is_the_last_that_was_open(days, last, connection, clock):
     calendar = Calendar.objects.create(name="holidays", days="2030-01-03 - 2030-01-05")
     job = make_job(schedule="0 9 * * *", calendar=calendar)
     settle(connection)
     lifecycle.pause([job.pk], by="ann")
-    clock.tick(days=4)
+    clock.tick(days=days)
 
     lifecycle.resume([job.pk], by="bob", run="last")
 
-    assert [f"{execution.scheduled_for:%d}" for execution in job.executions.all()] == ["02"]
+    assert [f"{execution.scheduled_for:%d}" for execution in job.executions.all()] == [last]
 
 
 @pytest.mark.parametrize(
