@@ -24,7 +24,7 @@ from scheduler_app.rules.spec import JobSpec
 from .base import CappedPaginator, ReadOnlyAdmin
 from .display import count_text, printable
 from .filters import JobFilter, MenuFilter, whole_number
-from .jobs import arguments_of, execution_url
+from .job_base import arguments_of, execution_url
 
 LOG_SHOWN = 256 * 1024
 """Bytes of log on a page; the whole can be downloaded."""

@@ -1,0 +1,63 @@
+"""What all pages of a job share: the job itself, the head of its pages, the way to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest
+from django.urls import reverse
+
+from scheduler_app.models import Execution, Job, JobPlan
+
+from .base import SchedulerAdmin
+from .job_filters import pauses_of
+from .overview import pulse_of
+from .preview import schedule_of
+from .state import state_of
+
+
+class JobBase(SchedulerAdmin):
+    """The job behind an address, and what stands at the head of its pages."""
+
+    def page_url(self, job_id: int | str) -> str:
+        """The job's page."""
+        return reverse("admin:scheduler_app_job_detail", args=[job_id])
+
+    def _get_job(self, job_id: int) -> Job:
+        job: Job | None = Job.objects.select_related("plan").filter(pk=job_id).first()
+        if job is None:
+            raise Http404("There is no such job; it may have been deleted.")
+        return job
+
+    def _header_context(self, request: HttpRequest, job: Job) -> dict[str, Any]:
+        return {
+            "job": job,
+            "plan": plan_of(job),
+            "state": state_of(job, plan_of(job), pauses_of(request), pulse_of(request).now),
+            "sentence": sentence_of(job),
+            "may": self.rights(request),
+        }
+
+
+def plan_of(job: Job) -> JobPlan | None:
+    """The job's plan, None for a job without one."""
+    return getattr(job, "plan", None)
+
+
+def execution_url(execution_id: int) -> str:
+    """The page of an execution."""
+    return reverse("admin:scheduler_app_execution_change", args=[execution_id])
+
+
+def arguments_of(execution: Execution) -> Any:
+    """What an execution ran with."""
+    spec = execution.spec or {}
+    if "arguments" in spec:
+        return spec["arguments"]
+    return execution.revision.spec.get("arguments", {}) if execution.revision else {}
+
+
+def sentence_of(job: Job) -> str:
+    """The job's schedule in words; empty when it cannot be read."""
+    schedule = schedule_of(job)
+    return schedule.describe() if schedule else ""

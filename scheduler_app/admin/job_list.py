@@ -1,0 +1,126 @@
+"""The jobs list: how each job stands, and what can be done to many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+
+from scheduler_app import lifecycle
+from scheduler_app.lifecycle import CannotDo
+from scheduler_app.models import Job
+from scheduler_app.rules.masking import masked_text
+
+from .forms import PauseForm
+from .job_base import plan_of, sentence_of
+from .job_filters import KindFilter, QueueFilter, StateFilter, TagFilter, pauses_of
+from .job_verbs import JobVerbs
+from .overview import pulse_of
+from .queries import LastRun, last_runs
+from .state import NEXT_FIRE_FIRST, JobState, is_overdue, state_of
+
+
+@dataclass(slots=True)
+class JobRow:
+    """A job as the list shows it."""
+
+    job: Job
+    state: JobState
+    sentence: str
+    overdue: bool
+    last: LastRun
+    target: str
+
+
+class JobList(JobVerbs):
+    """The list, its search and filters, and the actions on what is selected."""
+
+    list_display = ("name", "next_fire")
+    sortable_by = ("name", "next_fire")
+    list_filter = (StateFilter, KindFilter, QueueFilter, TagFilter)
+    search_fields = ("name", "target", "tags")
+    search_help_text = "Name, target or tag"
+    ordering = ("name", "id")
+    actions = ("run_selected", "pause_selected", "resume_selected")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
+        """Jobs with their plans; those without one have not been planned yet."""
+        jobs: QuerySet[Job] = Job.objects.select_related("plan")
+        return jobs
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
+    ) -> tuple[QuerySet[Job], bool]:
+        """Every word in the name or target, or as a tag."""
+        for word in search_term.replace("\x00", "").split()[:10]:
+            queryset = queryset.filter(
+                Q(name__icontains=word) | Q(target__icontains=word) | Q(tags__contains=[word])
+            )
+        return queryset, False
+
+    @admin.display(ordering=NEXT_FIRE_FIRST)
+    def next_fire(self, job: Job) -> Any:
+        """What the list can be sorted by beside the name."""
+        return plan_of(job) and job.plan.next_fire_at
+
+    def rows(self, request: HttpRequest, objects: Sequence[Job]) -> list[JobRow]:
+        """With the last outcome of each, in one more statement."""
+        now = pulse_of(request).now
+        pauses = pauses_of(request)
+        last = last_runs(job.pk for job in objects)
+        return [
+            JobRow(
+                job=job,
+                state=state_of(job, plan_of(job), pauses, now),
+                sentence=sentence_of(job),
+                overdue=is_overdue(plan_of(job), now),
+                last=last[job.pk],
+                target=masked_text(job.target),
+            )
+            for job in objects
+        ]
+
+    @admin.action(permissions=["run"], description="Run now")
+    def run_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        """One execution of each, at once or when the job's limit allows."""
+        jobs = list(queryset)
+        try:
+            executions = lifecycle.run_now([job.pk for job in jobs], by=request.user.get_username())
+        except CannotDo as error:
+            self.say(request, str(error), problem=True)
+            return
+        self.log(request, jobs, "Run now.")
+        self._say_started(request, executions)
+
+    @admin.action(permissions=["pause"], description="Pause…")
+    def pause_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        """Ask why and until when, then pause."""
+        jobs = list(queryset)
+        zones = {job.timezone for job in jobs}
+        is_answer = "apply" in request.POST
+        form = PauseForm(
+            request.POST if is_answer else None, timezone=zones.pop() if len(zones) == 1 else "UTC"
+        )
+        if is_answer and form.is_valid():
+            self._pause(request, jobs, form)
+            return None
+        across = request.POST.get("select_across", "0")
+        # All that match the filter are found again by it; a form has room for a page of ids.
+        chosen = jobs[:1] if across == "1" else jobs
+        carried = [
+            ("action", "pause_selected"),
+            ("select_across", across),
+            ("apply", "1"),
+            *((ACTION_CHECKBOX_NAME, str(job.pk)) for job in chosen),
+        ]
+        return self._ask_pause(request, form, jobs, request.get_full_path(), carried)
+
+    @admin.action(permissions=["pause"], description="Resume")
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        """Fire again from now on."""
+        self._resume(request, list(queryset))
