@@ -15,6 +15,9 @@ from django.db import connections
 
 from scheduler_app.conf import SchedulerConfig
 
+from .gauges import Gauges
+from .trouble import Trouble, trouble_of
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -81,9 +84,10 @@ class DatabaseClock:
 class Session:
     """One connection for one thread, opened when needed and opened again after trouble."""
 
-    def __init__(self, config: SchedulerConfig, role: str) -> None:
+    def __init__(self, config: SchedulerConfig, role: str, gauges: Gauges) -> None:
         self._config = config
         self._role = role
+        self._gauges = gauges
         self._connection: psycopg.Connection[Any] | None = None
         self._backoff_s = FIRST_BACKOFF_S
         self._trouble_since: float | None = None
@@ -106,7 +110,7 @@ class Session:
             raise
         except psycopg.Error as error:
             self.close()
-            self._say_trouble(error)
+            self._say_trouble(trouble_of(error))
             raise Unavailable(str(error)) from error
         self._say_recovered()
         return answer
@@ -131,7 +135,8 @@ class Session:
             self._connection = connect(self._config, self._role)
         return self._connection
 
-    def _say_trouble(self, error: psycopg.Error) -> None:
+    def _say_trouble(self, trouble: Trouble) -> None:
+        self._gauges.troubled(self._role, trouble)
         now = time.monotonic()
         if self._trouble_since is None:
             self._trouble_since = now
@@ -139,10 +144,11 @@ class Session:
         if now - self._said_at >= REPEAT_LOG_S:
             self._said_at = now
             logger.warning(
-                "database trouble, trying again role=%s for_s=%.0f: %s",
+                "database trouble, trying again role=%s state=%s for_s=%.0f: %s",
                 self._role,
+                trouble.name,
                 now - self._trouble_since,
-                explain(error),
+                trouble.sentence,
             )
 
     def _say_recovered(self) -> None:
@@ -156,6 +162,7 @@ class Session:
             )
             self._trouble_since = None
             self._backoff_s = FIRST_BACKOFF_S
+            self._gauges.troubled(self._role, None)
 
 
 def connect(config: SchedulerConfig, role: str, *, url: str = "") -> psycopg.Connection[Any]:
@@ -193,15 +200,3 @@ def connect(config: SchedulerConfig, role: str, *, url: str = "") -> psycopg.Con
         for name, value in PLANNER_SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
     return connection
-
-
-def explain(error: psycopg.Error) -> str:
-    """One line for the operator, with what to do where that is known."""
-    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction):
-        return f"{first_line}. Run `manage.py migrate`."
-    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-        return f"{first_line}. The server is read-only: a standby, or a failover under way."
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return f"{first_line}. Grant the node's database user its rights on the scheduler's tables."
-    return first_line

@@ -6,11 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import psycopg
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
+from scheduler_app.lifecycle import Condition, Contact
 
 from .database import DatabaseClock, Session, Unavailable
+from .gauges import Gauges
 from .threads import start_guarded
 from .wake import Wake
 
@@ -27,18 +33,19 @@ class Heartbeat:
         config: SchedulerConfig,
         *,
         node_id: int,
+        gauges: Gauges,
         clock: DatabaseClock,
-        busy: Callable[[], int],
-        listening: Callable[[], bool],
+        condition: Callable[[], Condition],
+        on_drain_requested: Callable[[str], None],
         on_declared_dead: Callable[[], None],
     ) -> None:
         self._config = config
         self._node_id = node_id
         self._clock = clock
-        self._busy = busy
-        self._listening = listening
+        self._condition = condition
+        self._on_drain_requested = on_drain_requested
         self._on_declared_dead = on_declared_dead
-        self._session = Session(config, "heartbeat")
+        self._session = Session(config, "heartbeat", gauges)
         self._closing = threading.Event()
         self._wake = Wake()
         self._draining = False
@@ -73,15 +80,7 @@ class Heartbeat:
         while not self._closing.is_set():
             asked = time.monotonic()
             try:
-                contact = self._session.call(
-                    lambda connection: lifecycle.heartbeat(
-                        connection,
-                        self._node_id,
-                        busy=self._busy(),
-                        listening=self._listening(),
-                        draining=self._draining,
-                    )
-                )
+                contact = self._session.call(self._beat)
             except Unavailable:
                 self._session.back_off(self._closing)
                 continue
@@ -91,5 +90,11 @@ class Heartbeat:
                 break
             self._trusted_from = asked
             self._clock.set(contact.now)
+            if contact.drain_requested:
+                self._on_drain_requested(contact.drain_requested_by)
             self._wake.sleep(self._config.heartbeat_interval)
         self._session.close()
+
+    def _beat(self, connection: psycopg.Connection[Any]) -> Contact | None:
+        condition = replace(self._condition(), draining=self._draining)
+        return lifecycle.heartbeat(connection, self._node_id, condition)

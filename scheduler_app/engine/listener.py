@@ -13,12 +13,16 @@ from psycopg import sql
 from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import CHANNEL
 
-from .database import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, connect, explain
+from .database import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, connect
+from .gauges import Gauges
 from .threads import start_guarded
+from .trouble import DEAF, Trouble, trouble_of
 
 logger = logging.getLogger(__name__)
 
 LISTEN = sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL))
+
+NOT_HEARD = "Notifications do not arrive, so the node only polls: {}"
 
 
 class Listener:
@@ -28,10 +32,12 @@ class Listener:
         self,
         config: SchedulerConfig,
         *,
+        gauges: Gauges,
         on_notice: Callable[[str], None],
         on_change: Callable[[], None],
     ) -> None:
         self._config = config
+        self._gauges = gauges
         self._on_change = on_change
         self._on_notice = on_notice
         self._closing = threading.Event()
@@ -64,17 +70,21 @@ class Listener:
                 with connect(self._config, "listener", url=self._config.listen_url) as connection:
                     connection.execute(LISTEN)
                     self._listening = True
+                    self._gauges.troubled("listener", None)
                     self._on_change()
                     backoff_s = FIRST_BACKOFF_S
                     # What happened before the LISTEN made no sound.
                     self._on_notice("")
                     self._hear(connection)
             except psycopg.Error as error:
-                logger.debug("the listener lost its connection: %s", explain(error))
+                trouble = trouble_of(error)
+                logger.debug("the listener lost its connection: %s", trouble.sentence)
+                self._gauges.troubled("listener", Trouble(DEAF, NOT_HEARD.format(trouble.sentence)))
                 self._closing.wait(backoff_s)
                 backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
             finally:
                 self._listening = False
+        self._gauges.over("listener")
 
     def _hear(self, connection: psycopg.Connection[Any]) -> None:
         while not self._closing.is_set():
@@ -82,3 +92,4 @@ class Listener:
                 self._on_notice(notice.payload)
             # Finds out that the connection is gone although nothing arrives.
             connection.execute("SELECT 1")
+            self._gauges.turned("listener")

@@ -14,6 +14,7 @@ from scheduler_app.lifecycle import HandBack, SpecCache
 
 from . import capture
 from .database import DatabaseClock, Session, Unavailable
+from .gauges import Gauges
 from .heartbeat import Heartbeat
 from .listener import Listener
 from .pool import Pool
@@ -52,16 +53,25 @@ class Node:
         self._queues = queues
         self._stop = threading.Event()
         self._stop_now = threading.Event()
+        self._asked_to_stop = False
+        self._why_stopped = ""
         self._declared_dead = threading.Event()
         self._next_cancels = 0.0
         self._wake = Wake()
         self._clock = DatabaseClock()
-        self._session = Session(config, "scheduler")
+        self._gauges = Gauges()
+        self._session = Session(config, "scheduler", self._gauges)
 
     def request_stop(self) -> None:
         """Drain; asked a second time, hand back at once what still runs. Not for signal handlers: it takes locks."""
-        if self._stop.is_set():
+        if self._asked_to_stop:
             self._stop_now.set()
+        self._asked_to_stop = True
+        self._drain_soon("drained")
+
+    def _drain_soon(self, why: str) -> None:
+        if not self._stop.is_set():
+            self._why_stopped = why
         self._stop.set()
         self._wake.call()
 
@@ -91,20 +101,23 @@ class Node:
         self._recorder = Recorder(
             self._config,
             specs,
+            gauges=self._gauges,
             progress=pool.progress,
             on_retry=lambda s: self._scheduler.expect(s),
         )
         listener = Listener(
             self._config,
+            gauges=self._gauges,
             on_notice=lambda notice: self._scheduler.heard(notice),
             on_change=lambda: heartbeat.beat_soon(),
         )
         heartbeat = Heartbeat(
             self._config,
             node_id=node_id,
+            gauges=self._gauges,
             clock=self._clock,
-            busy=lambda: pool.busy,
-            listening=lambda: listener.is_listening,
+            condition=lambda: self._condition(pool, listener),
+            on_drain_requested=self._on_drain_requested,
             on_declared_dead=self._on_declared_dead,
         )
         self._scheduler = Scheduler(
@@ -119,7 +132,7 @@ class Node:
             session=self._session,
             wake=self._wake,
         )
-        upkeep = Upkeep(self._config)
+        upkeep = Upkeep(self._config, self._gauges)
         for part in (self._recorder, pool, heartbeat, listener, upkeep):
             part.start()
         self._loop()
@@ -135,6 +148,19 @@ class Node:
         heartbeat.close()
         self._say_stopped(node_id)
         return EXIT_DECLARED_DEAD if self._declared_dead.is_set() else EXIT_OK
+
+    def _condition(self, pool: Pool, listener: Listener) -> lifecycle.Condition:
+        trouble = self._gauges.trouble()
+        return lifecycle.Condition(
+            busy=pool.busy,
+            stuck=pool.stuck,
+            unwritten=self._recorder.backlog,
+            unwritten_bytes=self._recorder.backlog_bytes,
+            listening=listener.is_listening,
+            turn_ages=self._gauges.turn_ages(),
+            trouble=trouble.name if trouble else "",
+            trouble_note=trouble.sentence if trouble else "",
+        )
 
     def _register(self) -> int | None:
         """The node's row; waits for the database as long as it takes. None when asked to stop before."""
@@ -158,7 +184,9 @@ class Node:
     def _loop(self) -> None:
         while not self._stop.is_set():
             try:
-                self._wake.sleep(self._scheduler.turn())
+                sleep_s = self._scheduler.turn()
+                self._gauges.turned("scheduler")
+                self._wake.sleep(sleep_s)
             except Unavailable:
                 self._session.back_off(self._stop)
             except Exception:
@@ -168,6 +196,7 @@ class Node:
 
     def _drain(self, pool: Pool, heartbeat: Heartbeat) -> None:
         """Let what runs finish, hand back the rest, write everything down."""
+        self._gauges.over("scheduler")
         heartbeat.drain()
         self._hand_back(pool.close())
         began = time.monotonic()
@@ -208,12 +237,19 @@ class Node:
     def _say_stopped(self, node_id: int) -> None:
         try:
             self._session.call(
-                lambda connection: lifecycle.stop_node(connection, node_id, reason="drained")
+                lambda connection: lifecycle.stop_node(
+                    connection, node_id, reason=self._why_stopped
+                )
             )
         except Unavailable:
             logger.warning("the node could not say that it stopped; it will be declared dead")
         self._session.close()
         logger.info("node stopped name=%s id=%s", self.name, node_id)
+
+    def _on_drain_requested(self, by: str) -> None:
+        if not self._stop.is_set():
+            logger.info("asked from elsewhere to drain by=%s", by)
+            self._drain_soon(f"drained, as {by} asked" if by else "drained")
 
     def _on_declared_dead(self) -> None:
         logger.error(
@@ -222,4 +258,4 @@ class Node:
             self._config.lease,
         )
         self._declared_dead.set()
-        self.request_stop()
+        self._drain_soon("declared dead")

@@ -16,6 +16,7 @@ from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import Finished, HandBack, LogPart, SpecCache
 
 from .database import Session, Unavailable
+from .gauges import Gauges
 from .threads import start_guarded
 
 logger = logging.getLogger(__name__)
@@ -37,14 +38,17 @@ class Recorder:
         config: SchedulerConfig,
         specs: SpecCache,
         *,
+        gauges: Gauges,
         progress: Progress,
         on_retry: Callable[[float], None],
     ) -> None:
-        self._session = Session(config, "recorder")
+        self._session = Session(config, "recorder", gauges)
+        self._gauges = gauges
         self._specs = specs
         self._progress = progress
         self._on_retry = on_retry
         self._waiting: deque[Finished | HandBack] = deque()
+        self._bytes = 0
         self._in_flight: list[Finished | HandBack] = []
         self._condition = threading.Condition()
         self._closing = threading.Event()
@@ -57,12 +61,18 @@ class Recorder:
         """Take over outcomes; returns at once."""
         with self._condition:
             self._waiting.extend(outcomes)
+            self._bytes += sum(outcome.size for outcome in outcomes)
             self._condition.notify_all()
 
     @property
     def backlog(self) -> int:
         """Outcomes not in the database yet."""
         return len(self._waiting) + len(self._in_flight)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Roughly the memory that those take."""
+        return self._bytes
 
     def held(self) -> set[tuple[int, int]]:
         """Of the outcomes not in the database yet, the executions, as (id, token)."""
@@ -101,7 +111,9 @@ class Recorder:
             if time.monotonic() >= next_progress:
                 self._write_progress()
                 next_progress = time.monotonic() + PROGRESS_INTERVAL_S
+            self._gauges.turned("recorder")
         self._session.close()
+        self._gauges.over("recorder")
 
     def _write_batch(self) -> None:
         # What a failure of this thread left in flight goes first.
@@ -117,6 +129,7 @@ class Recorder:
             return
         with self._condition:
             self._in_flight = []
+            self._bytes -= sum(outcome.size for outcome in batch)
             self._condition.notify_all()
         for outcome in batch:
             if isinstance(outcome, Finished) and outcome.retry_s is not None:
@@ -130,7 +143,7 @@ class Recorder:
         with self._condition:
             while self._waiting and len(batch) < BATCH_ROWS and size < BATCH_BYTES:
                 outcome = self._waiting.popleft()
-                size += outcome.size if isinstance(outcome, Finished) else 0
+                size += outcome.size
                 batch.append(outcome)
             self._in_flight = batch
         return batch

@@ -34,8 +34,9 @@ STALE_IN_QUEUE_S = 1.0
 EXPECTED_LIMIT = 10_000
 """How many retries a node remembers to be on time for; the others are found by polling."""
 LOCKED_BY_OTHERS_S = 0.02
-UNRECORDED_LIMIT = 2000
-"""With this many outcomes not written yet, nothing more is claimed."""
+UNWRITTEN_LIMIT = 2000
+UNWRITTEN_BYTES_LIMIT = 64 * 1024 * 1024
+"""With this many outcomes not written yet, nothing more is claimed; nor with outcomes of this size."""
 
 
 class Scheduler:
@@ -74,6 +75,9 @@ class Scheduler:
 
     def heard(self, notice: str) -> None:
         """A notification arrived; called from the listener's thread."""
+        if notice == notices.NODE:
+            self._heartbeat.beat_soon()
+            return
         if notice == notices.CANCEL:
             self._check_cancels.set()
         self._wake.call()
@@ -154,7 +158,10 @@ class Scheduler:
         self._starved = room == 0
         if room == 0 or not self._heartbeat.holds_lease:
             return 0
-        if self._recorder.backlog > UNRECORDED_LIMIT:
+        if (
+            self._recorder.backlog > UNWRITTEN_LIMIT
+            or self._recorder.backlog_bytes > UNWRITTEN_BYTES_LIMIT
+        ):
             self._starved = True
             return 0
         release = self._config.release

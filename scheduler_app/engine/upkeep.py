@@ -13,6 +13,7 @@ from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
 
 from .database import Session, Unavailable
+from .gauges import Gauges
 from .threads import start_guarded
 
 logger = logging.getLogger(__name__)
@@ -28,9 +29,10 @@ PAUSE_S = 0.05
 class Upkeep:
     """A thread that wakes once a minute."""
 
-    def __init__(self, config: SchedulerConfig) -> None:
+    def __init__(self, config: SchedulerConfig, gauges: Gauges) -> None:
         self._config = config
-        self._session = Session(config, "upkeep")
+        self._gauges = gauges
+        self._session = Session(config, "upkeep", gauges)
         self._closing = threading.Event()
 
     def start(self) -> None:
@@ -53,7 +55,9 @@ class Upkeep:
                 logger.warning("upkeep failed, trying again in %g s: %s", INTERVAL_S, error)
             # Its connection would idle for most of the time.
             self._session.close()
+            self._gauges.turned("upkeep")
             self._closing.wait(INTERVAL_S)
+        self._gauges.over("upkeep")
 
     def _check_zones(self) -> None:
         """Once in a process's life, which reads the zone data once: has another release moved fire times?"""

@@ -9,7 +9,16 @@ from .backfilling import backfill, fire_times_to_fill, missed_while_paused
 from .claiming import Claimed, HandBack, claim, hand_back
 from .finishing import Finished, LogPart, finish, record_progress
 from .firing import Fired, Outlook, fire_due_jobs, look_ahead, settle_edited_jobs
-from .nodes import Contact, heartbeat, held_by, register_node, stop_node, tick
+from .nodes import (
+    Condition,
+    Contact,
+    drain_node,
+    heartbeat,
+    held_by,
+    register_node,
+    stop_node,
+    tick,
+)
 from .notices import CHANNEL
 from .pausing import resume_expired
 from .promoting import promote_blocked
@@ -40,6 +49,7 @@ __all__ = [
     "Cancelled",
     "CannotDo",
     "Claimed",
+    "Condition",
     "Contact",
     "Finished",
     "Fired",
@@ -53,6 +63,7 @@ __all__ = [
     "cancel",
     "claim",
     "delete_jobs",
+    "drain_node",
     "finish",
     "fire_due_jobs",
     "fire_times_to_fill",

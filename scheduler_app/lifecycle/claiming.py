@@ -143,6 +143,11 @@ class HandBack:
     delay_s: float = 0
     failure: dict[str, Any] | None = None
 
+    @property
+    def size(self) -> int:
+        """Roughly the bytes that writing it takes."""
+        return 500
+
 
 def claim(
     connection: psycopg.Connection[Any],

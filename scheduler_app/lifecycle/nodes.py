@@ -1,13 +1,17 @@
-"""The row of a node: its life, its heartbeat, its ticks."""
+"""The row of a node: its life, its heartbeat, its ticks, and the request to drain."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
+
+from . import notices
+from .transactions import CannotDo, transaction_on_psycopg
 
 REGISTER_SQL = """
 INSERT INTO scheduler_app_node (name, host, pid, release, queues, threads, state)
@@ -17,10 +21,14 @@ RETURNING id
 
 HEARTBEAT_SQL = """
 UPDATE scheduler_app_node
-SET heartbeat_at = scheduler_now(), busy = %(busy)s, listening = %(listening)s,
-    state = CASE WHEN %(draining)s THEN 'draining' ELSE state END
+SET heartbeat_at = scheduler_now(),
+    state = CASE WHEN %(draining)s THEN 'draining' ELSE state END,
+    busy = %(busy)s, children = %(children)s, stuck = %(stuck)s,
+    unwritten = %(unwritten)s, unwritten_bytes = %(unwritten_bytes)s,
+    listening = %(listening)s, turn_ages = %(turn_ages)s,
+    trouble = %(trouble)s, trouble_note = %(trouble_note)s
 WHERE id = %(node_id)s AND state IN ('active', 'draining')
-RETURNING scheduler_now()
+RETURNING scheduler_now(), drain_requested_at IS NOT NULL, drain_requested_by
 """
 
 TICK_SQL = """
@@ -36,6 +44,19 @@ SET state = 'stopped', finished_at = scheduler_now(), heartbeat_at = scheduler_n
 WHERE id = %(node_id)s AND state IN ('active', 'draining')
 """
 
+DRAIN_SQL = """
+UPDATE scheduler_app_node
+SET state = 'draining',   -- from here on it claims nothing, whether it has heard of this or not
+    drain_requested_at = scheduler_now(), drain_requested_by = %(by)s
+WHERE id = %(node_id)s AND state IN ('active', 'draining') AND drain_requested_at IS NULL
+"""
+
+STATE_SQL = """
+SELECT name, state
+FROM scheduler_app_node
+WHERE id = %(node_id)s
+"""
+
 HELD_SQL = """
 SELECT id, token, cancel_requested_at IS NOT NULL
 FROM scheduler_app_execution
@@ -43,11 +64,29 @@ WHERE node_id = %(node_id)s AND status = 'running'
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What a node says of itself with each heartbeat; the columns of its row say what they mean."""
+
+    draining: bool = False
+    busy: int = 0
+    children: int = 0
+    stuck: int = 0
+    unwritten: int = 0
+    unwritten_bytes: int = 0
+    listening: bool = False
+    turn_ages: dict[str, float] = field(default_factory=dict)
+    trouble: str = ""
+    trouble_note: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Contact:
     """The database's answer to a heartbeat."""
 
     now: datetime
+    drain_requested: bool = False
+    drain_requested_by: str = ""
 
 
 def register_node(
@@ -78,19 +117,45 @@ def register_node(
 
 
 def heartbeat(
-    connection: psycopg.Connection[Any],
-    node_id: int,
-    *,
-    busy: int,
-    listening: bool,
-    draining: bool,
+    connection: psycopg.Connection[Any], node_id: int, condition: Condition
 ) -> Contact | None:
-    """Say that the node lives; None when it was declared dead or stopped meanwhile."""
+    """Say that the node lives, and how it is; None when it was declared dead or stopped meanwhile."""
     row = connection.execute(
         HEARTBEAT_SQL,
-        {"node_id": node_id, "busy": busy, "listening": listening, "draining": draining},
+        {
+            "node_id": node_id,
+            "draining": condition.draining,
+            "busy": condition.busy,
+            "children": condition.children,
+            "stuck": condition.stuck,
+            "unwritten": condition.unwritten,
+            "unwritten_bytes": condition.unwritten_bytes,
+            "listening": condition.listening,
+            "turn_ages": Jsonb(condition.turn_ages),
+            "trouble": condition.trouble,
+            "trouble_note": condition.trouble_note[:500],
+        },
     ).fetchone()
-    return None if row is None else Contact(row[0])
+    return None if row is None else Contact(*row)
+
+
+def drain_node(node_id: int, *, by: str) -> bool:
+    """Ask a node to finish what runs, take nothing new and stop; False when it was asked before.
+
+    Once this has returned, the node claims nothing more. Raises CannotDo when it has ended or is not known.
+    """
+    with transaction_on_psycopg() as connection:
+        asked = connection.execute(DRAIN_SQL, {"node_id": node_id, "by": by[:150]}).rowcount
+        if asked:
+            notices.notify(connection, notices.NODE)
+            return True
+        row = connection.execute(STATE_SQL, {"node_id": node_id}).fetchone()
+    if row is None:
+        raise CannotDo("There is no such node; it may have been pruned.")
+    name, state = row
+    if state not in ("active", "draining"):
+        raise CannotDo(f"The node {name} is {state} already.")
+    return False
 
 
 def tick(connection: psycopg.Connection[Any], node_id: int) -> None:

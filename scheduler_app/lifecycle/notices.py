@@ -12,6 +12,8 @@ CHANNEL = "scheduler"
 PLAN = "plan"
 READY = "ready"
 CANCEL = "cancel"
+NODE = "node"
+"""A node's row has something to say to it."""
 
 
 def notify(connection: psycopg.Connection[Any], notice: str) -> None:

@@ -45,9 +45,27 @@ class Node(models.Model):
     last_tick_at = models.DateTimeField(null=True)
     """When the scheduler loop last completed a turn; a heartbeat alone does not prove that it fires."""
     finished_at = models.DateTimeField(null=True)
+    drain_requested_at = models.DateTimeField(null=True)
+    """When somebody asked it, from elsewhere, to finish what runs and stop."""
+    drain_requested_by = models.CharField(max_length=150, default="", db_default="")
+
+    # What the node says of itself with each heartbeat.
     busy = models.PositiveIntegerField(default=0, db_default=0)
+    children = models.PositiveIntegerField(default=0, db_default=0)
+    """Of the busy ones, those in child processes."""
+    stuck = models.PositiveIntegerField(default=0, db_default=0)
+    """Threads that were given up because they ignored that they must stop, and still run."""
+    unwritten = models.PositiveIntegerField(default=0, db_default=0)
+    """Outcomes that are not in the database yet."""
+    unwritten_bytes = models.PositiveBigIntegerField(default=0, db_default=0)
     listening = models.BooleanField(default=False, db_default=False)
     """Whether notifications reach it; False is correct but up to the poll interval later."""
+    turn_ages = models.JSONField(default=dict, db_default={})
+    """Seconds since each part of the node last completed a turn, by the part's name."""
+    trouble = models.CharField(max_length=40, default="", db_default="")
+    """What the database refuses it at present, as a machine word; empty when nothing."""
+    trouble_note = models.CharField(max_length=500, default="", db_default="")
+    """The same as a sentence, with what to do."""
 
     objects = NodeQuerySet.as_manager()
 

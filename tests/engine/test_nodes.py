@@ -178,6 +178,55 @@ def test_what_outlasts_the_drain_is_handed_back(start_node, make_job):
     assert (execution.attempt, execution.crashes, execution.node_id) == (0, 0, None)
 
 
+def test_a_node_is_drained_from_elsewhere(start_node, make_job, tmp_path, finished):
+    path = tmp_path / "side.log"
+    job = make_job("note_slowly", {"path": str(path), "seconds": 1.5}, on_overlap="allow")
+    # Beats so rarely that only a notification can bring it the news in time.
+    node = start_node(lease=300, poll_interval=100)
+    wait_for(lambda: node.row.listening, what="the listener")
+    [execution] = lifecycle.run_now([job.pk], by="tester")
+    wait_for(lambda: lines(path), what="the beginning of the run")
+
+    assert lifecycle.drain_node(node.row.pk, by="ana")
+    [late] = lifecycle.run_now([job.pk], by="tester")
+
+    assert node.wait_exit() == 0
+    assert finished(execution).status == Status.SUCCEEDED
+    late.refresh_from_db()
+    assert (late.status, late.attempt) == (Status.READY, 0)
+    assert (node.row.state, node.row.state_reason) == (NodeState.STOPPED, "drained, as ana asked")
+
+
+def test_the_first_signal_after_a_request_to_drain_does_not_hurry(
+    start_node, make_job, tmp_path, finished
+):
+    path = tmp_path / "side.log"
+    job = make_job("note_slowly", {"path": str(path), "seconds": 2})
+    node = start_node()
+    [execution] = lifecycle.run_now([job.pk], by="tester")
+    wait_for(lambda: lines(path), what="the beginning of the run")
+    lifecycle.drain_node(node.row.pk, by="ana")
+    wait_for(lambda: "asked from elsewhere" in node.log, what="the request")
+
+    node.signal(signal.SIGTERM)
+
+    assert node.wait_exit() == 0
+    assert finished(execution).result == "ended"
+
+
+def test_a_node_may_be_given_a_drain_timeout_of_its_own(start_node, make_job):
+    job = make_job("sleep_deaf", {"seconds": 600})
+    node = start_node("--drain", "0", kill_grace=0.1)
+    [execution] = lifecycle.run_now([job.pk], by="tester")
+    wait_for(lambda: Execution.objects.filter(status="running").exists(), what="the run")
+
+    node.signal(signal.SIGTERM)
+
+    assert node.wait_exit() == 0
+    execution.refresh_from_db()
+    assert (execution.status, execution.reason) == (Status.READY, "drained")
+
+
 def test_a_draining_node_takes_nothing_new(start_node, make_job, tmp_path):
     slow = make_job("note_slowly", {"path": str(tmp_path / "a"), "seconds": 3})
     late = make_job("note", {"path": str(tmp_path / "b")})
@@ -305,6 +354,8 @@ def test_a_node_that_starts_before_the_tables_says_what_to_do(start_node, transa
         (["--threads", "many"], "--threads"),
         (["--queues", " , "], "--queues"),
         (["--name", "x" * 101], "--name"),
+        (["--drain", "-1"], "--drain"),
+        (["--drain", "nan"], "--drain"),
     ],
 )
 def test_a_wrong_option_is_named(process_env, arguments, word):

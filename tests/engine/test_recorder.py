@@ -8,6 +8,7 @@ import pytest
 from scheduler_app import lifecycle
 from scheduler_app.conf import get_config
 from scheduler_app.engine import database
+from scheduler_app.engine.gauges import Gauges
 from scheduler_app.engine.recorder import Recorder
 from scheduler_app.lifecycle import Finished, SpecCache
 from scheduler_app.models import Execution, database_now
@@ -34,7 +35,11 @@ def test_a_plan_that_somebody_holds_keeps_back_the_outcomes_of_that_job_alone(
     claimed = lifecycle.claim(connection, specs, node_id=node_id, limit=3)
     now = database_now()
     recorder = Recorder(
-        get_config(), specs, progress=lambda: ([], []), on_retry=lambda seconds: None
+        get_config(),
+        specs,
+        gauges=Gauges(),
+        progress=lambda: ([], []),
+        on_retry=lambda seconds: None,
     )
     recorder.start()
     with database.connect(get_config(), "holder") as holder, holder.transaction():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scheduler_app import lifecycle
-from scheduler_app.lifecycle import HandBack, SpecCache
+from scheduler_app.lifecycle import Condition, HandBack, SpecCache
 from scheduler_app.models import Execution, Job, Node
 
 from .support import (
@@ -37,7 +37,7 @@ def test_a_node_lives_as_long_as_its_heartbeat_is_within_the_lease(connection, c
 
     clock.tick(15)
     assert rescue(connection).nodes == []
-    assert lifecycle.heartbeat(connection, node, busy=1, listening=True, draining=False)
+    assert lifecycle.heartbeat(connection, node, Condition(busy=1, listening=True))
     clock.tick(15)
     assert rescue(connection).nodes == []
     clock.tick(0.001)
@@ -53,7 +53,7 @@ def test_a_draining_node_is_held_to_its_heartbeat_too(connection, clock):
     node = make_node(connection)
     make_execution()
     claim(connection, node)
-    lifecycle.heartbeat(connection, node, busy=1, listening=False, draining=True)
+    lifecycle.heartbeat(connection, node, Condition(busy=1, listening=False, draining=True))
     assert Node.objects.get().state == "draining"
 
     assert rescue(connection).ready == 0
@@ -68,7 +68,7 @@ def test_a_node_that_was_declared_dead_learns_it_from_its_heartbeat(connection, 
     clock.tick(16)
     rescue(connection)
 
-    assert lifecycle.heartbeat(connection, node, busy=0, listening=True, draining=False) is None
+    assert lifecycle.heartbeat(connection, node, Condition(busy=0, listening=True)) is None
     lifecycle.tick(connection, node)
     lifecycle.stop_node(connection, node)
 
@@ -81,7 +81,7 @@ def test_a_heartbeat_answers_with_the_time_and_shows_the_node(connection, clock)
     node = make_node(connection)
     clock.tick(3)
 
-    contact = lifecycle.heartbeat(connection, node, busy=4, listening=True, draining=False)
+    contact = lifecycle.heartbeat(connection, node, Condition(busy=4, listening=True))
     lifecycle.tick(connection, node)
 
     row = Node.objects.get()

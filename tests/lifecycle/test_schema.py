@@ -157,7 +157,7 @@ def test_a_turn_with_nothing_to_do_reads_nearly_nothing(connection):
         lifecycle.resume_expired(connection)
         lifecycle.promote_blocked(connection, SpecCache())
         lifecycle.tick(connection, node)
-        lifecycle.heartbeat(connection, node, busy=0, listening=True, draining=False)
+        lifecycle.heartbeat(connection, node, lifecycle.Condition(listening=True))
 
 
 def test_firing_reads_what_is_due_and_not_what_exists(connection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from scheduler_app.conf import get_config
 from scheduler_app.engine.node import Node
+
+LONGEST_DRAIN_S = 7 * 24 * 3600
 
 
 class Command(BaseCommand):
@@ -33,6 +36,13 @@ class Command(BaseCommand):
             "--name", default="", help="how people will see this node (default: host-pid)"
         )
 
+        parser.add_argument(
+            "--drain",
+            type=float,
+            metavar="S",
+            help="when asked to stop, let executions run on for S seconds (default: SCHEDULER_DRAIN_TIMEOUT)",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         threads = options["threads"]
         if threads is not None and not 1 <= threads <= 1000:
@@ -42,7 +52,15 @@ class Command(BaseCommand):
             raise CommandError("--queues names no queue; give them as: --queues mail,reports")
         if len(options["name"]) > 100:
             raise CommandError("--name may have 100 characters at most.")
-        node = Node(get_config(), name=options["name"], threads=threads, queues=queues)
+        config = get_config()
+        drain = options["drain"]
+        if drain is not None:
+            if not 0 <= drain <= LONGEST_DRAIN_S:
+                raise CommandError(
+                    f"--drain must be from 0 to {LONGEST_DRAIN_S} seconds, got {drain:g}."
+                )
+            config = dataclasses.replace(config, drain_timeout=drain)
+        node = Node(config, name=options["name"], threads=threads, queues=queues)
         # A handler runs in the middle of anything, also of something that holds a lock that a stop needs. So it only
         # puts the request where a thread waits for it; SimpleQueue is made for that.
         requests: SimpleQueue[int] = SimpleQueue()
