@@ -202,7 +202,7 @@ class ManualSchedule(Schedule):
         return 0
 
     def describe(self) -> str:
-        return "Only when started by hand, by the API or by another job"
+        return "Only when started by hand or by the API"
 
 
 def parse_schedule(

@@ -382,7 +382,7 @@ def test_the_window_and_the_jitter_are_told_where_they_matter(connection, clock)
 
 
 def test_a_job_by_hand_has_no_fire_times(clock):
-    assert why(make(schedule="@manual"), 10).endswith("by another job): it has none.")
+    assert why(make(schedule="@manual"), 10).endswith("by the API): it has none.")
 
 
 def test_before_it_was_there_after_it_was_deleted_and_while_it_was_disabled(connection, clock):

@@ -65,7 +65,7 @@ def test_the_sentence_says_what_runs(text, sentence):
         ("@every 1h", "Every hour"),
         ("@every 1w", "Every 7 days"),
         ("@at 2026-12-01T09:00:00Z", "Once, on 2026-12-01 at 10:00:00 (Europe/Paris)"),
-        ("@manual", "Only when started by hand, by the API or by another job"),
+        ("@manual", "Only when started by hand or by the API"),
     ],
 )
 def test_the_other_kinds_say_what_they_are(text, sentence):
