@@ -68,6 +68,9 @@ if options.pooled:
     # A server-side cursor outlives the transaction that a pooler gives its connection for.
     DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 
+# Any queue: `runscheduler --queues` says which nodes take it.
+TASKS = {"default": {"BACKEND": "scheduler_app.task_backend.SchedulerBackend", "QUEUES": []}}
+
 # --- Django -----------------------------------------------------------------------------------
 
 INSTALLED_APPS = [

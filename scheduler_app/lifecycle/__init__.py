@@ -7,6 +7,7 @@ changes nothing. The hot steps take the engine's psycopg connection, in autocomm
 
 from .backfilling import backfill, fire_times_to_fill, missed_while_paused
 from .claiming import Claimed, HandBack, claim, hand_back
+from .enqueuing import TaskCall, enqueue
 from .finishing import Finished, LogPart, finish, record_progress
 from .firing import Fired, Outlook, fire_due_jobs, look_ahead, settle_edited_jobs
 from .nodes import (
@@ -59,11 +60,13 @@ __all__ = [
     "Pruned",
     "Rescued",
     "SpecCache",
+    "TaskCall",
     "backfill",
     "cancel",
     "claim",
     "delete_jobs",
     "drain_node",
+    "enqueue",
     "finish",
     "fire_due_jobs",
     "fire_times_to_fill",

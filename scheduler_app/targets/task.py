@@ -8,7 +8,7 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -80,6 +80,25 @@ class RegisteredTask:
         context = [None] if self.task.takes_context else []
         self.signature.bind(*context, *args, **kwargs)
         return args, kwargs
+
+    def arguments_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JSON:
+        """A call's arguments in the form of a job's: a list, or an object when some are named.
+
+        Raises TypeError when they do not fit, or cannot all be named.
+        """
+        if not kwargs:
+            return list(args)
+        context = [None] if self.task.takes_context else []
+        self.signature.bind(*context, *args, **kwargs)
+        named = dict(kwargs)
+        parameters = list(self.signature.parameters.values())[len(context) :]
+        for parameter, value in zip(parameters, args, strict=False):
+            if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+                raise TypeError(
+                    f"{parameter.name} has no name for callers, so give all arguments by position"
+                )
+            named[parameter.name] = value
+        return named
 
 
 class TaskRegistry:
