@@ -28,9 +28,7 @@ class JobState:
 
 def standing_pauses() -> QuerySet[Pause]:
     """The pauses of queues, tags and everything that hold now."""
-    return Pause.objects.filter(
-        Q(paused_until=None) | Q(paused_until__gt=DatabaseNow()), ended_at=None
-    )
+    return Pause.objects.standing()
 
 
 def covers(pause: Pause, job: Job) -> bool:

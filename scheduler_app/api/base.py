@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -11,8 +12,11 @@ from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
+
+from scheduler_app.rules.problems import Problem
 
 from . import errors
 from .links import Links
@@ -70,6 +74,17 @@ class ApiViewSet(ApiView, GenericViewSet[Row]):
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "links": Links(self.request)}
 
+    def shown(self, query: dict[str, Any], shape: type[BaseSerializer[Any]]) -> dict[str, Any]:
+        """The serializer's context, with the `fields` that were asked for; raises Refused for others."""
+        context = self.get_serializer_context()
+        if "fields" in query:
+            known = [name for name, field in shape().fields.items() if not field.write_only]  # type: ignore[attr-defined]
+            unknown = [name for name in query["fields"] if name not in known]
+            if unknown:
+                raise errors.Refused([_unknown_field(name, known) for name in unknown])
+            context["shown_fields"] = frozenset(query["fields"])
+        return context
+
     def page(self, rows: QuerySet[Row], *, order: Order, query: dict[str, Any]) -> list[Row]:
         """The rows that `page_size` and `cursor` ask for, in one query."""
         assert isinstance(self.paginator, KeysetPagination)
@@ -80,6 +95,17 @@ class ApiViewSet(ApiView, GenericViewSet[Row]):
             size=query["page_size"],
             cursor=query.get("cursor", ""),
         )
+
+
+def _unknown_field(name: str, known: list[str]) -> Problem:
+    close = difflib.get_close_matches(name, known, n=1)
+    return Problem(
+        "fields",
+        f"{name} is not a field of what is shown here.",
+        given=name,
+        allowed=", ".join(known),
+        suggestion=close[0] if close else "",
+    )
 
 
 class UnknownAddress(ApiView):

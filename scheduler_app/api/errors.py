@@ -67,6 +67,13 @@ class Stale(exceptions.APIException):
         self.status_code = status
 
 
+class PreconditionFailed(exceptions.APIException):
+    """`If-Match` or `If-None-Match` does not fit what there is."""
+
+    status_code = 412
+    default_code = "precondition_failed"
+
+
 class BodyTooLarge(exceptions.APIException):
     status_code = 413
     default_code = "body_too_large"

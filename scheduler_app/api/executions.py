@@ -23,10 +23,10 @@ from scheduler_app.rules.spec import JobSpec
 from . import permissions
 from .base import ApiViewSet
 from .errors import Conflict
-from .fields import MomentField, Strict, TextField
+from .fields import MomentField, NothingSerializer, Selective, Strict, TextField
 from .links import Links
 from .pagination import Order
-from .queries import ExecutionQuery, LatestQuery, LogQuery, as_id, filter_executions
+from .queries import ExecutionQuery, LatestQuery, LogQuery, ShownQuery, as_id, filter_executions
 from .renderers import PlainTextRenderer
 
 NEWEST_FIRST = Order("scheduled_for", datetime, descending=True)
@@ -66,7 +66,7 @@ def executions_in_detail() -> QuerySet[Execution]:
     return Execution.objects.select_related("job", "node", "revision")
 
 
-class ExecutionSerializer(serializers.Serializer[Execution]):
+class ExecutionSerializer(Selective):
     """An execution as lists show it."""
 
     id = serializers.IntegerField()
@@ -164,12 +164,6 @@ class CancelSerializer(Strict):
     )
 
 
-class RetrySerializer(Strict):
-    """A retry takes nothing."""
-
-    noun = "retry"
-
-
 class ExecutionViewSet(ApiViewSet[Execution]):
     """Executions, newest fire time first. A list takes job, status, trigger, node, since and until."""
 
@@ -192,16 +186,18 @@ class ExecutionViewSet(ApiViewSet[Execution]):
         return list_executions(self, filter_executions(executions_for_lists(), query), query)
 
     def retrieve(self, request: Request, pk: str) -> Response:
-        return self._shown(self._find(pk))
+        query = ShownQuery.of(request)
+        return self._shown(self._find(pk), query=query)
 
     @action(detail=False)
     def latest(self, request: Request) -> Response:
         """The newest execution that the filters let through, such as ?job=NAME."""
-        found = filter_executions(self.get_queryset(), LatestQuery.of(request))
+        query = LatestQuery.of(request)
+        found = filter_executions(self.get_queryset(), query)
         newest = NEWEST_FIRST.sorted(found, backwards=False).first()
         if newest is None:
             raise NotFound("No execution matches.")
-        return self._shown(newest)
+        return self._shown(newest, query=query)
 
     @action(detail=True, renderer_classes=(PlainTextRenderer, JSONRenderer))
     def log(self, request: Request, pk: str) -> HttpResponseBase:
@@ -235,7 +231,7 @@ class ExecutionViewSet(ApiViewSet[Execution]):
             )
         return self._shown(execution, status=202 if answer.requested else 200)
 
-    @action(detail=True, methods=["post"], serializer_class=RetrySerializer)
+    @action(detail=True, methods=["post"], serializer_class=NothingSerializer)
     def retry(self, request: Request, pk: str) -> Response:
         """One more attempt for what failed, was lost or was cancelled (202)."""
         self.get_serializer(data=request.data).is_valid(raise_exception=True)
@@ -254,8 +250,11 @@ class ExecutionViewSet(ApiViewSet[Execution]):
             raise NotFound(f"There is no execution {pk[:20]}.")
         return execution
 
-    def _shown(self, execution: Execution, status: int = 200) -> Response:
-        serializer = ExecutionDetailSerializer(execution, context=self.get_serializer_context())
+    def _shown(
+        self, execution: Execution, status: int = 200, query: dict[str, Any] | None = None
+    ) -> Response:
+        context = self.shown(query or {}, ExecutionDetailSerializer)
+        serializer = ExecutionDetailSerializer(execution, context=context)
         return Response(serializer.data, status=status)
 
 
@@ -263,9 +262,9 @@ def list_executions(
     view: ApiViewSet[Any], executions: QuerySet[Execution], query: dict[str, Any]
 ) -> Response:
     """One page of executions, newest first."""
+    context = view.shown(query, ExecutionSerializer)
     page = view.page(executions, order=NEWEST_FIRST, query=query)
-    context = view.get_serializer_context()
-    serializer: Any = ExecutionSerializer(page, many=True, context=context)  # type: ignore[arg-type]
+    serializer: Any = ExecutionSerializer(page, many=True, context=context)
     return view.get_paginated_response(serializer.data)
 
 

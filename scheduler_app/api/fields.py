@@ -167,6 +167,16 @@ class WordsField(serializers.ListField):
         return super().to_internal_value(words)
 
 
+class Selective(serializers.Serializer[Any]):
+    """Shows only the fields that the context's `shown_fields` names, if it names any; the others cost nothing."""
+
+    @property
+    def _readable_fields(self) -> list[Any]:
+        wanted = self.context.get("shown_fields")
+        fields = super()._readable_fields
+        return [field for field in fields if wanted is None or field.field_name in wanted]
+
+
 class Strict(serializers.Serializer[Any]):
     """Refuses keys that it does not know, and says with every error what was given and what is allowed."""
 
@@ -241,6 +251,10 @@ class Strict(serializers.Serializer[Any]):
             given="" if given is None else shown(given, problem.field),
             allowed=allowed_by(self.fields[name]),
         )
+
+
+class NothingSerializer(Strict):
+    """Takes nothing."""
 
 
 def allowed_by(field: Any) -> str:

@@ -19,7 +19,7 @@ from scheduler_app.rules.problems import Invalid, Problem
 from . import permissions
 from .base import ApiViewSet
 from .errors import Conflict
-from .fields import FlagField, MomentField, Strict, WholeField
+from .fields import FlagField, MomentField, NothingSerializer, Strict, WholeField
 from .links import Links
 from .queries import Query, find_job
 from .schedules import shown_fire_time
@@ -44,10 +44,6 @@ class TimelineQuery(Query):
 
 class ExplainQuery(Query):
     at = MomentField()
-
-
-class NothingSerializer(Strict):
-    """Takes nothing."""
 
 
 class BackfillSerializer(Strict):

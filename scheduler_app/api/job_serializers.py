@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models import OuterRef, Subquery
 from django.utils.functional import cached_property
 from rest_framework import serializers
+from rest_framework.fields import empty
 
 from scheduler_app.lifecycle import RUN_CHOICES, CannotDo, missed_while_paused
 from scheduler_app.models import Calendar, Execution, Job, database_now
@@ -30,6 +31,7 @@ from .fields import (
     MomentField,
     NamedField,
     NumberField,
+    Selective,
     Strict,
     TagsField,
     TextField,
@@ -73,7 +75,7 @@ WRITABLE = (
 )
 
 
-class JobSerializer(Strict, serializers.ModelSerializer[Job]):
+class JobSerializer(Selective, Strict, serializers.ModelSerializer[Job]):
     """A job: its definition, which can be written, and what became of it, which cannot."""
 
     noun = "a job"
@@ -167,8 +169,10 @@ class JobSerializer(Strict, serializers.ModelSerializer[Job]):
 
     def to_representation(self, instance: Job) -> dict[str, Any]:
         shown_job = super().to_representation(instance)
-        shown_job["arguments"] = masked(shown_job["arguments"])
-        shown_job["target"] = masked_text(shown_job["target"])
+        if "arguments" in shown_job:
+            shown_job["arguments"] = masked(shown_job["arguments"])
+        if "target" in shown_job:
+            shown_job["target"] = masked_text(shown_job["target"])
         return shown_job
 
     def get_url(self, job: Job) -> str:
@@ -224,6 +228,13 @@ class JobSerializer(Strict, serializers.ModelSerializer[Job]):
         return dict(LastExecutionSerializer(execution, context=context).data)
 
     # --- Writing ---
+
+    def run_validation(self, data: Any = empty) -> Any:
+        name = self.context.get("url_name")
+        if name and isinstance(data, Mapping) and "name" not in data:
+            data = data.copy()  # type: ignore[attr-defined]  # A dict, or what a form sends.
+            data["name"] = name
+        return super().run_validation(data)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         read = attrs.pop("version", None)
@@ -336,6 +347,9 @@ class ResumeSerializer(Strict):
         choices=RUN_CHOICES,
         default="none",
         help_text="Which of the fire times meanwhile are run after all.",
+    )
+    dry_run = FlagField(
+        default=False, help_text="Say how many fire times were missed, and resume nothing."
     )
 
 

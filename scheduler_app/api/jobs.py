@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,16 +12,18 @@ from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 from django.utils.http import parse_etags
 from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import get_config
-from scheduler_app.models import Job, Trigger
+from scheduler_app.models import Job, Trigger, database_now
 from scheduler_app.rules.masking import mask_places, unmasked
+from scheduler_app.rules.problems import Problem
 
 from . import permissions
-from .errors import Conflict, Refused, Stale
+from .errors import Conflict, PreconditionFailed, Refused, Stale, shown
 from .executions import (
     ExecutionDetailSerializer,
     executions_for_lists,
@@ -38,7 +42,15 @@ from .job_serializers import (
 )
 from .links import Links
 from .pagination import Order
-from .queries import ExecutionsOfJobQuery, JobQuery, filter_executions, filter_jobs, find_job
+from .queries import (
+    ExecutionsOfJobQuery,
+    JobQuery,
+    ShownQuery,
+    as_id,
+    filter_executions,
+    filter_jobs,
+    find_job,
+)
 
 ORDERS = {
     "id": Order("id", int),
@@ -82,16 +94,19 @@ class JobViewSet(JobHistory):
     def list(self, request: Request) -> Response:
         query = JobQuery.of(request)
         jobs = filter_jobs(self.get_queryset(), query)
-        order = _order(query["ordering"])
+        order = Order.of(query["ordering"], ORDERS)
         if order.column == "fires_at":
             jobs = jobs.annotate(fires_at=Coalesce("plan__next_fire_at", NEVER[order.descending]))
+        context = self.shown(query, JobSerializer)
         page = self.page(jobs, order=order, query=query)
-        attach_last_executions(page)
-        data = JobSerializer(page, many=True, context=self.get_serializer_context()).data
+        if "last_execution" in query.get("fields", ("last_execution",)):
+            attach_last_executions(page)
+        data = JobSerializer(page, many=True, context=context).data
         return self.get_paginated_response(data)
 
     def retrieve(self, request: Request, job: str) -> Response:
-        return self._shown(find_job(job, self.get_queryset()))
+        query = ShownQuery.of(request)
+        return self._shown(find_job(job, self.get_queryset()), query=query)
 
     @action(detail=True)
     def executions(self, request: Request, job: str) -> Response:
@@ -104,7 +119,9 @@ class JobViewSet(JobHistory):
 
     def create(self, request: Request) -> Response:
         """A new job; its name must be free."""
-        created = self._valid(data=request.data)
+        return self._created(request, self._valid(data=request.data))
+
+    def _created(self, request: Request, created: Job) -> Response:
         created.owner_id = request.user.pk
         self._save(created)
         response = self._shown(self._again(created), status=201)
@@ -112,8 +129,30 @@ class JobViewSet(JobHistory):
         return response
 
     def update(self, request: Request, job: str) -> Response:
-        """Replace the definition; what is left out gets its default."""
-        return self._edit(request, job, partial=False)
+        """Replace the definition, what is left out gets its default (200); by a name that is free, create it (201)."""
+        try:
+            return self._edit(request, job, partial=False)
+        except NotFound:
+            if as_id(job) is not None:
+                raise
+        try:
+            return self._create_named(request, job)
+        except (Refused, Conflict):
+            # Was somebody faster? Then what this one wanted is an edit now.
+            with suppress(NotFound):
+                return self._edit(request, job, partial=False)
+            raise
+
+    def _create_named(self, request: Request, name: str) -> Response:
+        """For PUT: the job of this name, which there was none of a moment ago."""
+        permissions.require(request, permissions.ADD_JOB)
+        if request.headers.get("If-Match") is not None:
+            raise PreconditionFailed(f"There is no job {shown(name)!r} to be edited.")
+        given = request.data.get("name", name) if isinstance(request.data, Mapping) else name
+        if given != name:
+            message = f"There is no job {shown(name)!r}, and the address is the name of a new one."
+            raise Refused([Problem("name", message, given=shown(given), allowed=name)])
+        return self._created(request, self._valid(data=request.data, url_name=name))
 
     def partial_update(self, request: Request, job: str) -> Response:
         """Change what is given; the rest stays."""
@@ -130,12 +169,14 @@ class JobViewSet(JobHistory):
         # Locked from the look at the version until the save: of two edits of one version one is stale.
         with transaction.atomic(using=get_config().database):
             found = self._locked(request, job)
-            self._save(self._valid(found, data=request.data, partial=partial))
+            name = found.name if as_id(job) is None else ""
+            self._save(self._valid(found, data=request.data, partial=partial, url_name=name))
         return self._shown(self._again(found))
 
-    def _valid(self, *args: Any, **kwargs: Any) -> Job:
-        """The job as it would be; raises Refused."""
-        serializer = JobDetailSerializer(*args, context=self.get_serializer_context(), **kwargs)
+    def _valid(self, *args: Any, url_name: str = "", **kwargs: Any) -> Job:
+        """The job as it would be; raises Refused. A name in the address stands for one that is left out."""
+        context = self.get_serializer_context() | {"url_name": url_name}
+        serializer = JobDetailSerializer(*args, context=context, **kwargs)
         serializer.is_valid(raise_exception=True)
         return serializer.candidate
 
@@ -181,6 +222,8 @@ class JobViewSet(JobHistory):
         given = self.get_serializer(data=request.data)
         given.is_valid(raise_exception=True)
         found = find_job(job, self.get_queryset())
+        if given.validated_data["dry_run"]:
+            return Response(what_resume_runs(found, given.validated_data["run"]))
         lifecycle.resume(
             [found.pk], by=request.user.get_username(), run=given.validated_data["run"]
         )
@@ -211,13 +254,27 @@ class JobViewSet(JobHistory):
         """As it is after the verb, its plan included."""
         return find_job(str(job.pk), self.get_queryset())
 
-    def _shown(self, job: Job, status: int = 200) -> Response:
-        serializer = JobDetailSerializer(job, context=self.get_serializer_context())
+    def _shown(self, job: Job, status: int = 200, query: dict[str, Any] | None = None) -> Response:
+        context = self.shown(query or {}, JobDetailSerializer)
+        serializer = JobDetailSerializer(job, context=context)
         return Response(serializer.data, status=status, headers={"ETag": f'"{job.version}"'})
 
 
+def what_resume_runs(job: Job, run: str) -> dict[str, Any]:
+    """How many fire times the job missed while it was paused, and how many of them a resume would run."""
+    missed = lifecycle.missed_while_paused(job, now=database_now()) if job.paused_at else 0
+    would_run = {lifecycle.RUN_CHOICES[0]: 0, lifecycle.RUN_CHOICES[1]: min(missed, 1)}
+    return {
+        "paused": job.paused_at is not None,
+        "missed": missed,
+        "would_run": would_run.get(run, missed),
+    }
+
+
 def require_match(request: Request, job: Job) -> None:
-    """Refuse an edit whose `If-Match` does not name the job's version; raises Stale."""
+    """Refuse an edit whose `If-Match` does not name the job's version, or that wants no job to be there."""
+    if request.headers.get("If-None-Match", "").strip() == "*":
+        raise PreconditionFailed(f"There is a job {job.name!r} already.")
     header = request.headers.get("If-Match")
     if header is None:
         return
@@ -225,8 +282,3 @@ def require_match(request: Request, job: Job) -> None:
     read = {tag.removeprefix("W/").strip('"') for tag in parse_etags(header) or [header]}
     if not read & {"*", str(job.version)}:
         raise Stale(job, status=412)
-
-
-def _order(word: str) -> Order:
-    order = ORDERS[word.removeprefix("-")]
-    return Order(order.column, order.type, descending=word.startswith("-"))

@@ -13,6 +13,8 @@ class Links:
         self._jobs = reverse("api:job-list", request=request)
         self._executions = reverse("api:execution-list", request=request)
         self._nodes = reverse("api:node-list", request=request)
+        self._calendars = reverse("api:calendar-list", request=request)
+        self._pauses = reverse("api:pause-list", request=request)
 
     def job(self, job_id: int) -> str:
         return f"{self._jobs}/{job_id}"
@@ -28,3 +30,9 @@ class Links:
 
     def node(self, node_id: int) -> str:
         return f"{self._nodes}/{node_id}"
+
+    def calendar(self, calendar_id: int) -> str:
+        return f"{self._calendars}/{calendar_id}"
+
+    def pause(self, pause_id: int) -> str:
+        return f"{self._pauses}/{pause_id}"

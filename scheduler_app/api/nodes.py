@@ -16,15 +16,15 @@ from scheduler_app.models.clock import DatabaseNow
 
 from . import permissions
 from .base import ApiViewSet
-from .fields import MomentField
+from .fields import MomentField, Selective
 from .links import Links
 from .pagination import Order
-from .queries import NodeQuery, as_id
+from .queries import NodeQuery, ShownQuery, as_id
 
 NEWEST_FIRST = Order("id", int, descending=True)
 
 
-class NodeSerializer(serializers.Serializer[Node]):
+class NodeSerializer(Selective):
     """A node; ages are seconds by the database's clock."""
 
     id = serializers.IntegerField()
@@ -74,14 +74,17 @@ class NodeViewSet(ApiViewSet[Node]):
             nodes = nodes.filter(name=query["name"])
         if "state" in query:
             nodes = nodes.filter(state__in=query["state"])
+        context = self.shown(query, NodeSerializer)
         page = self.page(nodes, order=NEWEST_FIRST, query=query)
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+        serializer: Any = NodeSerializer(page, many=True, context=context)
+        return self.get_paginated_response(serializer.data)
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        context = self.shown(ShownQuery.of(request), NodeSerializer)
         node = self.get_queryset().filter(pk=as_id(pk) or 0).first()
         if node is None:
             raise NotFound(f"There is no node {pk[:20]}.")
-        return Response(self.get_serializer(node).data)
+        return Response(NodeSerializer(node, context=context).data)
 
 
 def _age(moment: datetime, now: datetime) -> float:

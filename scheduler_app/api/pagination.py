@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +29,11 @@ class Order:
     column: str
     type: type
     descending: bool = False
+
+    @classmethod
+    def of(cls, word: str, known: Mapping[str, Order]) -> Order:
+        """What `ordering` names; a minus before it is the other way round."""
+        return replace(known[word.removeprefix("-")], descending=word.startswith("-"))
 
     def sorted(self, rows: QuerySet[Any], *, backwards: bool) -> QuerySet[Any]:
         sign = "-" if self.descending != backwards else ""

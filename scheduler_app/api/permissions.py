@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
@@ -15,6 +16,14 @@ RUN_JOB = "scheduler_app.run_job"
 PAUSE_JOB = "scheduler_app.pause_job"
 VIEW_EXECUTION = "scheduler_app.view_execution"
 VIEW_NODE = "scheduler_app.view_node"
+
+VIEW_CALENDAR = "scheduler_app.view_calendar"
+ADD_CALENDAR = "scheduler_app.add_calendar"
+CHANGE_CALENDAR = "scheduler_app.change_calendar"
+DELETE_CALENDAR = "scheduler_app.delete_calendar"
+VIEW_PAUSE = "scheduler_app.view_pause"
+ADD_PAUSE = "scheduler_app.add_pause"
+CHANGE_PAUSE = "scheduler_app.change_pause"
 
 
 class MayDo(BasePermission):
@@ -28,6 +37,12 @@ class MayDo(BasePermission):
             # DRF makes one instance for each request.
             self.message = f"This needs the permission {' and '.join(missing)}."
         return not missing
+
+
+def require(request: Request, name: str) -> None:
+    """For what is known only after the look at what there is; raises PermissionDenied."""
+    if not request.user.has_perm(name):
+        raise PermissionDenied(f"This needs the permission {name}.")
 
 
 def needed(request: Request, view: Any) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -10,7 +11,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
-from scheduler_app.models import Execution, Job, NodeState, Status, Trigger
+from scheduler_app.models import Execution, Job, NodeState, PauseScope, Status, Trigger
 from scheduler_app.rules.problems import Problem
 
 from .errors import Refused, shown
@@ -56,9 +57,27 @@ class Query(Strict):
         return found
 
 
-class PageQuery(Query):
+class ShownQuery(Query):
+    """For one thing."""
+
+    noun = "this address"
+    fields = WordsField(
+        child=TextField(max_length=50),
+        allow_empty=False,
+        required=False,
+        help_text="Only these fields of each, with commas between them.",
+    )  # type: ignore[assignment]  # DRF takes declared fields off the class.
+
+
+class PageQuery(ShownQuery):
+    noun = "this list"
     page_size = WholeField(min_value=1, max_value=MAX_PAGE_SIZE, default=DEFAULT_PAGE_SIZE)
     cursor = TextField(max_length=1000, required=False)
+
+
+def signed(orders: Sequence[str]) -> list[str]:
+    """The words for `ordering`: each as it is, and with a sign for the other way round."""
+    return [sign + order for order in orders for sign in ("", "-")]
 
 
 JOB_ORDERS = ("name", "id", "created_at", "updated_at", "next_fire_at", "priority")
@@ -72,12 +91,10 @@ class JobQuery(PageQuery):
     enabled = FlagField(required=False)
     paused = FlagField(required=False)
     search = TextField(max_length=100, required=False)
-    ordering = WordField(
-        choices=[sign + order for order in JOB_ORDERS for sign in ("", "-")], default="name"
-    )
+    ordering = WordField(choices=signed(JOB_ORDERS), default="name")
 
 
-class ExecutionFilters(Query):
+class ExecutionFilters(ShownQuery):
     """Which executions; without the job, for lists that belong to one."""
 
     status = WordsField(child=WordField(choices=Status.choices), allow_empty=False, required=False)
@@ -106,6 +123,21 @@ class NodeQuery(PageQuery):
     state = WordsField(
         child=WordField(choices=NodeState.choices), allow_empty=False, required=False
     )
+
+
+CALENDAR_ORDERS = ("name", "id", "updated_at")
+
+
+class CalendarQuery(PageQuery):
+    name = TextField(max_length=100, required=False)
+    search = TextField(max_length=100, required=False)
+    ordering = WordField(choices=signed(CALENDAR_ORDERS), default="name")
+
+
+class PauseQuery(PageQuery):
+    scope = WordField(choices=PauseScope.choices, required=False)
+    value = TextField(max_length=50, required=False)
+    state = WordField(choices=("standing", "ended", "all"), default="standing")
 
 
 class LogQuery(Query):

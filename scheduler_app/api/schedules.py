@@ -17,13 +17,14 @@ from scheduler_app.models import Calendar, CalendarMode, Job, JobPlan, OnClosed,
 from scheduler_app.models.job import DayMatch
 from scheduler_app.rules.previewing import FireTime, Preview, preview
 from scheduler_app.rules.problems import Invalid, Problem
+from scheduler_app.rules.schedules import parse_schedule
 from scheduler_app.rules.spec import JobSpec
 
 from . import permissions
 from .base import ApiViewSet
-from .errors import shown
+from .errors import Refused, shown
 from .fields import MomentField, NamedField, Strict, TextField, WholeField, WordField
-from .queries import find_job
+from .queries import Query, find_job
 
 SAME_SECONDS_WITHIN = timedelta(hours=24)
 SHOWN_JOBS = 10
@@ -106,11 +107,21 @@ class PreviewSerializer(Strict):
             self.refuse([Problem("job", str(error.detail), given=shown(id_or_name))])
 
 
+class DescribeQuery(Query):
+    """A schedule in a word: its text, and what its reading depends on."""
+
+    noun = "this address"
+    schedule = TextField(max_length=200)
+    timezone = TextField(max_length=64, default="UTC")
+    name = TextField(max_length=200, default="", help_text="The job's name, which H derives from.")
+    day_match = WordField(choices=DayMatch.values, default=DayMatch.OR.value)
+
+
 class ScheduleViewSet(ApiViewSet[Job]):
     """Schedules that are not saved yet."""
 
     serializer_class = PreviewSerializer
-    needs = {"preview": (permissions.VIEW_JOB,)}
+    needs = {"preview": (permissions.VIEW_JOB,), "describe": (permissions.VIEW_JOB,)}
 
     def get_queryset(self) -> QuerySet[Job]:
         nothing: QuerySet[Job] = Job.objects.none()
@@ -136,6 +147,29 @@ class ScheduleViewSet(ApiViewSet[Job]):
             else:
                 answer["before"] = shown_preview(before)
         return Response(answer)
+
+    @action(detail=False)
+    def describe(self, request: Request) -> Response:
+        """A schedule as a sentence, with what may surprise and the next fire time."""
+        query = DescribeQuery.of(request)
+        now = database_now()
+        try:
+            schedule = parse_schedule(
+                query["schedule"],
+                query["timezone"],
+                query["name"],
+                day_match=query["day_match"],
+            )
+        except Invalid as error:
+            raise Refused([replace(p, field=_field_of(p)) for p in error.problems]) from None
+        next_at = schedule.next_after(now)
+        return Response(
+            {
+                "sentence": schedule.describe(),
+                "warnings": schedule.warnings(now),
+                "next_fire_at": next_at and _MOMENT.to_representation(next_at),
+            }
+        )
 
 
 def shown_preview(found: Preview) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from .base import ApiView, Router, UnknownAddress
+from .calendars import CalendarViewSet
 from .executions import ExecutionViewSet
 from .health import HealthView
 from .jobs import JobViewSet
 from .nodes import NodeViewSet
+from .pauses import PauseViewSet
 from .schedules import ScheduleViewSet
 
 app_name = "api"
@@ -29,6 +31,8 @@ class RootView(ApiView):
         names = {
             "jobs": "job-list",
             "executions": "execution-list",
+            "calendars": "calendar-list",
+            "pauses": "pause-list",
             "nodes": "node-list",
             "health": "health",
         }
@@ -41,6 +45,8 @@ router = Router()
 router.register("jobs", JobViewSet, basename="job")
 router.register("executions", ExecutionViewSet, basename="execution")
 router.register("nodes", NodeViewSet, basename="node")
+router.register("calendars", CalendarViewSet, basename="calendar")
+router.register("pauses", PauseViewSet, basename="pause")
 router.register("schedules", ScheduleViewSet, basename="schedule")
 
 urlpatterns = [

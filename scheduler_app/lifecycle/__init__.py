@@ -6,6 +6,7 @@ changes nothing. The hot steps take the engine's psycopg connection, in autocomm
 """
 
 from .backfilling import backfill, fire_times_to_fill, missed_while_paused
+from .calendars import delete_calendar, jobs_using, save_calendar
 from .claiming import Claimed, HandBack, claim, hand_back
 from .enqueuing import TaskCall, enqueue
 from .finishing import Finished, LogPart, finish, record_progress
@@ -64,6 +65,7 @@ __all__ = [
     "backfill",
     "cancel",
     "claim",
+    "delete_calendar",
     "delete_jobs",
     "drain_node",
     "enqueue",
@@ -73,6 +75,7 @@ __all__ = [
     "hand_back",
     "heartbeat",
     "held_by",
+    "jobs_using",
     "look_ahead",
     "missed_while_paused",
     "pause",
@@ -88,6 +91,7 @@ __all__ = [
     "resume_scope",
     "retry",
     "run_now",
+    "save_calendar",
     "save_job",
     "settle_edited_jobs",
     "skip_next",

@@ -16,6 +16,14 @@ class PauseScope(models.TextChoices):
     TAG = "tag", "A tag"
 
 
+class PauseQuerySet(models.QuerySet["Pause"]):
+    """Choices among pauses."""
+
+    def standing(self) -> PauseQuerySet:
+        """Those that hold now."""
+        return self.filter(Q(paused_until=None) | Q(paused_until__gt=DatabaseNow()), ended_at=None)
+
+
 class Pause(models.Model):
     """While it stands, the fire times of the jobs it covers become gaps and what waits is not started."""
 
@@ -29,6 +37,8 @@ class Pause(models.Model):
     ended_at = models.DateTimeField(null=True, editable=False)
     """Ended pauses stay until they are pruned: fire times that lie in them may not be decided yet."""
     ended_by = models.CharField(max_length=150, default="", db_default="", editable=False)
+
+    objects = PauseQuerySet.as_manager()
 
     class Meta:
         ordering = ("scope", "value")

@@ -23,12 +23,16 @@ API = "/api/v1"
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 PASSWORD = "a password for tests"
 
-VIEW = ("view_job", "view_execution", "view_node")
+VIEW = ("view_job", "view_execution", "view_node", "view_calendar", "view_pause")
 ROLES: dict[str, tuple[str, ...]] = {
     "stranger": (),
     "viewer": VIEW,
-    "operator": (*VIEW, "run_job", "pause_job"),
-    "editor": (*VIEW, "add_job", "change_job", "delete_job"),
+    "operator": (*VIEW, "run_job", "pause_job", "add_pause", "change_pause"),
+    "editor": (
+        *VIEW,
+        *("add_job", "change_job", "delete_job"),
+        *("add_calendar", "change_calendar", "delete_calendar"),
+    ),
 }
 
 _numbers = itertools.count(1)

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 
 from scheduler_app.api import urls
-from scheduler_app.models import Execution, Job, Status
+from scheduler_app.models import Calendar, Execution, Job, Pause, Status
 
 from .api_support import (
     API,
@@ -58,6 +58,17 @@ EXPECTED: dict[tuple[str, str], tuple[int, ...]] = {
     ("node-list", "GET"): READ,
     ("node-detail", "GET"): READ,
     ("schedule-preview", "POST"): (401, 403, 200, 200, 200, 200),
+    ("schedule-describe", "GET"): READ,
+    ("calendar-list", "GET"): READ,
+    ("calendar-list", "POST"): (401, 403, 403, 403, 201, 201),
+    ("calendar-detail", "GET"): READ,
+    ("calendar-detail", "PUT"): (401, 403, 403, 403, 200, 200),
+    ("calendar-detail", "PATCH"): (401, 403, 403, 403, 200, 200),
+    ("calendar-detail", "DELETE"): (401, 403, 403, 403, 204, 204),
+    ("pause-list", "GET"): READ,
+    ("pause-list", "POST"): (401, 403, 403, 201, 403, 201),
+    ("pause-detail", "GET"): READ,
+    ("pause-resume", "POST"): (401, 403, 403, 200, 403, 200),
 }
 """The status for each of WHO."""
 
@@ -67,6 +78,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("job-detail", "PATCH"): {"description": "patched"},
     ("job-backfill", "POST"): {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"},
     ("schedule-preview", "POST"): {"schedule": "@daily"},
+    ("calendar-list", "POST"): {"name": "days"},
+    ("calendar-detail", "PUT"): {"name": "other days"},
+    ("calendar-detail", "PATCH"): {"description": "patched"},
+    ("pause-list", "POST"): {"scope": "queue", "value": "slow"},
 }
 
 VERBS = ("get", "post", "put", "patch", "delete")
@@ -100,6 +115,13 @@ def address(name: str, job: Job, execution: Execution) -> str:
         return f"{API}/nodes/{make_node().pk}"
     if action == "list":
         return f"{API}/{kind}s"
+    if name == "schedule-describe":
+        return f"{API}/schedules/describe?schedule=@daily"
+    if kind == "calendar":
+        return f"{API}/calendars/{Calendar.objects.get_or_create(name=f'days {job.pk}')[0].pk}"
+    if kind == "pause":
+        pause = Pause.objects.get_or_create(scope="tag", value=f"tag {job.pk}")[0]
+        return f"{API}/pauses/{pause.pk}" + ("" if action == "detail" else f"/{action}")
     if name in ("execution-latest", "schedule-preview"):
         return f"{API}/{kind}s/{action}"
     thing = job if kind == "job" else execution
@@ -117,6 +139,8 @@ def test_each_role_gets_what_it_may_do(name: str, method: str) -> None:
         waits = name == "execution-cancel"
         execution = make_execution(job, status=Status.READY if waits else Status.FAILED)
         body = dict(BODIES.get((name, method), {}))
+        if "value" in body:
+            body["value"] += f" of {who}"
         if "name" in body:
             body["name"] += f" by {who}"
 
@@ -183,7 +207,7 @@ def test_no_get_changes_anything(name: str) -> None:
 
     response = client_of("admin").get(address(name, job, execution))
 
-    assert response.status_code == (200 if name == "job-list" else 405)
+    assert response.status_code == (200 if name.endswith("-list") else 405)
     execution.refresh_from_db()
     assert execution.status == Status.READY
 

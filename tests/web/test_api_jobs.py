@@ -217,9 +217,11 @@ def test_a_put_sets_what_is_left_out_to_its_default(admin: ApiClient) -> None:
 
 
 def test_a_put_needs_what_a_new_job_needs(admin: ApiClient) -> None:
-    make_job(name="old")
+    job = make_job(name="old")
 
-    assert set(errors_of(admin.put(f"{API}/jobs/old", {"priority": 1}))) == {"name", "target"}
+    assert set(errors_of(admin.put(f"{API}/jobs/{job.pk}", {"priority": 1}))) == {"name", "target"}
+    # The address says the name.
+    assert set(errors_of(admin.put(f"{API}/jobs/old", {"priority": 1}))) == {"target"}
 
 
 def test_what_was_read_can_be_sent_back_as_it_is(admin: ApiClient) -> None:
@@ -412,6 +414,25 @@ def test_resuming_can_make_up_for_what_was_missed(admin: ApiClient) -> None:
     assert admin.post(f"{API}/jobs/a/resume", {"run": "last"}).status_code == 200
 
     assert Execution.objects.get().trigger == Trigger.BACKFILL
+
+
+@pytest.mark.parametrize(("run", "would_run"), [("none", 0), ("last", 1), ("all", 3)])
+def test_what_a_resume_would_run_is_said_before(admin: ApiClient, run: str, would_run: int) -> None:
+    job = make_job(name="a", schedule="@hourly")
+    admin.post(f"{API}/jobs/a/pause")
+    three_hours_ago = database_now() - timedelta(hours=3)
+    Job.objects.filter(pk=job.pk).update(paused_at=three_hours_ago)
+
+    answer = admin.post(f"{API}/jobs/a/resume", {"run": run, "dry_run": True})
+
+    assert answer.json() == {"paused": True, "missed": 3, "would_run": would_run}
+    job.refresh_from_db()
+    assert job.paused_at is not None
+    assert not Execution.objects.exists()
+    admin.post(f"{API}/jobs/a/resume", {"run": run})
+    assert Execution.objects.count() == would_run
+    answer = admin.post(f"{API}/jobs/a/resume", {"dry_run": True})
+    assert answer.json() == {"paused": False, "missed": 0, "would_run": 0}
 
 
 def test_a_run_is_an_execution_that_can_be_followed(admin: ApiClient) -> None:

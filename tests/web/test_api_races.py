@@ -71,3 +71,11 @@ def test_verbs_that_meet_leave_one_answer_each() -> None:
     assert cancels == [200, 409, 409, 409]
     assert pauses == [200] * 4
     assert deletes == [204, 404, 404, 404]
+
+
+def test_of_four_puts_of_one_new_name_one_creates_and_the_others_agree() -> None:
+    for turn in range(5):
+        statuses = at_once("put", f"jobs/job {turn}", [{"target": ECHO, "priority": 7}] * 4)
+
+        assert statuses == [200, 200, 200, 201]
+        assert Job.objects.get(name=f"job {turn}").version == 1

@@ -298,3 +298,38 @@ def test_a_job_that_was_written_past_the_validation_can_be_mended_with_a_preview
 
     assert answer.status_code == 200
     assert answer.json()["before"] is None
+
+
+# --- A schedule in a sentence ------------------------------------------------------------------
+
+
+def test_a_schedule_is_described(viewer: ApiClient) -> None:
+    answer = viewer.get(
+        f"{API}/schedules/describe", {"schedule": "30 2 * * *", "timezone": "Europe/Paris"}
+    ).json()
+
+    assert answer["sentence"] == "At 02:30 every day (Europe/Paris)"
+    assert answer["next_fire_at"].endswith(":30:00Z")
+    assert any("clock" in warning or "2027" in warning for warning in answer["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({}, "schedule"),
+        ({"schedule": "61 * * * *"}, "schedule"),
+        ({"schedule": "@daily", "timezone": "Mars/Base"}, "timezone"),
+        ({"schedule": "@daily", "day_match": "xor"}, "day_match"),
+        ({"schedule": "@daily", "nmae": "x"}, "nmae"),
+    ],
+)
+def test_what_is_no_schedule_is_not_described(
+    viewer: ApiClient, query: dict[str, str], field: str
+) -> None:
+    assert field in errors_of(viewer.get(f"{API}/schedules/describe", query))
+
+
+def test_a_schedule_without_fire_times_has_no_next_one(viewer: ApiClient) -> None:
+    answer = viewer.get(f"{API}/schedules/describe?schedule=@manual").json()
+
+    assert (answer["next_fire_at"], answer["warnings"]) == (None, [])

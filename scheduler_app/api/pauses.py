@@ -1,0 +1,130 @@
+"""Pauses of a queue, a tag or everything. A pause of one job is the job's own verb."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from scheduler_app import lifecycle
+from scheduler_app.models import Pause, PauseScope
+from scheduler_app.rules.problems import Problem
+
+from . import permissions
+from .base import ApiViewSet
+from .errors import Conflict
+from .fields import MomentField, NothingSerializer, Selective, TextField, WordField
+from .job_serializers import PauseSerializer
+from .links import Links
+from .pagination import Order
+from .queries import PauseQuery, ShownQuery, as_id
+
+NEWEST_FIRST = Order("id", int, descending=True)
+
+
+class ScopePauseSerializer(PauseSerializer):
+    """What to pause, why and until when."""
+
+    noun = "a pause"
+    scope = WordField(choices=PauseScope.choices, help_text="What is paused.")
+    value = TextField(
+        max_length=50,
+        required=False,
+        allow_blank=True,
+        help_text="The name of the queue or tag; left out for everything.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        scope, value = attrs["scope"], attrs.get("value", "")
+        if scope == PauseScope.ALL and value:
+            self.refuse([Problem("value", "Everything has no name: leave this out.", given=value)])
+        if scope != PauseScope.ALL and not value:
+            self.refuse([Problem("value", f"Name the {scope} to pause.", allowed="a name")])
+        return attrs
+
+
+class StandingPauseSerializer(Selective):
+    """A pause, standing or over."""
+
+    id = serializers.IntegerField()
+    url = serializers.SerializerMethodField()
+    scope = serializers.ChoiceField(choices=PauseScope.choices)
+    value = serializers.CharField()
+    reason = serializers.CharField()
+    paused_at = MomentField()
+    paused_by = serializers.CharField()
+    paused_until = MomentField(allow_null=True)
+    ended_at = MomentField(allow_null=True)
+    ended_by = serializers.CharField()
+
+    def get_url(self, pause: Pause) -> str:
+        links: Links = self.context["links"]
+        return links.pause(pause.pk)
+
+
+class PauseViewSet(ApiViewSet[Pause]):
+    """Pauses of queues, tags and everything, newest first. A list takes state, scope and value."""
+
+    serializer_class = ScopePauseSerializer
+    lookup_value_regex = "[0-9]+"
+    needs = {
+        "list": (permissions.VIEW_PAUSE,),
+        "retrieve": (permissions.VIEW_PAUSE,),
+        "create": (permissions.VIEW_PAUSE, permissions.ADD_PAUSE),
+        "resume": (permissions.VIEW_PAUSE, permissions.CHANGE_PAUSE),
+    }
+
+    def get_queryset(self) -> QuerySet[Pause]:
+        return Pause.objects.all()
+
+    def list(self, request: Request) -> Response:
+        query = PauseQuery.of(request)
+        pauses = Pause.objects.all()
+        if query["state"] == "standing":
+            pauses = pauses.standing()
+        elif query["state"] == "ended":
+            pauses = pauses.exclude(pk__in=Pause.objects.standing().values("pk"))
+        for column in ("scope", "value"):
+            if column in query:
+                pauses = pauses.filter(**{column: query[column]})
+        context = self.shown(query, StandingPauseSerializer)
+        page = self.page(pauses, order=NEWEST_FIRST, query=query)
+        serializer: Any = StandingPauseSerializer(page, many=True, context=context)
+        return self.get_paginated_response(serializer.data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        context = self.shown(ShownQuery.of(request), StandingPauseSerializer)
+        return Response(StandingPauseSerializer(self._find(pk), context=context).data)
+
+    def create(self, request: Request) -> Response:
+        """Hold the fire times of a queue, a tag or everything, and what waits there (201)."""
+        given = self.get_serializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        pause = lifecycle.pause_scope(by=request.user.get_username(), **given.validated_data)
+        return Response(
+            StandingPauseSerializer(pause, context=self.get_serializer_context()).data,
+            status=201,
+            headers={"Location": Links(request).pause(pause.pk)},
+        )
+
+    @action(detail=True, methods=["post"], serializer_class=NothingSerializer)
+    def resume(self, request: Request, pk: str) -> Response:
+        """End it; the jobs fire again from now on."""
+        self.get_serializer(data=request.data).is_valid(raise_exception=True)
+        pause = self._find(pk)
+        if not lifecycle.resume_scope(pause.pk, by=request.user.get_username()):
+            raise Conflict(f"The pause of {pause} was over.")
+        return Response(
+            StandingPauseSerializer(self._find(pk), context=self.get_serializer_context()).data
+        )
+
+    def _find(self, pk: str) -> Pause:
+        pause = self.get_queryset().filter(pk=as_id(pk) or 0).first()
+        if pause is None:
+            raise NotFound(f"There is no pause {pk[:20]}; it may have been pruned.")
+        return pause

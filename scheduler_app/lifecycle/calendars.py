@@ -1,0 +1,50 @@
+"""Calendars as people write and remove them. An edit of one is an edit of the jobs that use it."""
+
+from __future__ import annotations
+
+from scheduler_app.models import Calendar, Job, acting_as
+
+from . import notices
+from .transactions import CannotDo, transaction_on_psycopg
+
+NAMES_SHOWN = 10
+MOST_COUNTED = 1000
+
+
+def save_calendar(calendar: Calendar, *, by: str) -> Calendar:
+    """Store a calendar that was created or edited, after its `full_clean()`; the history of its jobs names the author."""
+    with acting_as(by):
+        calendar.save()
+        with transaction_on_psycopg() as connection:
+            notices.notify(connection, notices.PLAN)
+    return calendar
+
+
+def delete_calendar(calendar_id: int, *, by: str) -> bool:
+    """Remove a calendar; False when there is none. Raises CannotDo, with their names, while jobs use it."""
+    with acting_as(by):
+        # Who gives a job this calendar at the moment waits for the end of this, and then finds none.
+        calendar = Calendar.objects.select_for_update().filter(pk=calendar_id).first()
+        if calendar is None:
+            return False
+        users = jobs_using(calendar_id)
+        if users:
+            raise CannotDo(
+                f"The calendar {calendar.name} is used by {_listed(users)}; give them another one, or none, first."
+            )
+        # Deleted jobs keep their history, which holds the days that it was made with.
+        Job.including_deleted.filter(calendar=calendar_id).update(calendar=None)
+        calendar.delete()
+    return True
+
+
+def jobs_using(calendar_id: int) -> list[str]:
+    """The names of the jobs that use it, the first thousand."""
+    names = Job.objects.filter(calendar=calendar_id).order_by("name").values_list("name", flat=True)
+    return list(names[:MOST_COUNTED])
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    shown = ", ".join(names[:NAMES_SHOWN])
+    return f"{shown} and {more} other job{'s' if more > 1 else ''}" if more > 0 else shown
