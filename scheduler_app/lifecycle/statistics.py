@@ -1,0 +1,377 @@
+"""How executions fare: rates, durations, drift, errors and queues, only read, for pages and programs.
+
+Each function is one statement, by index, and reads a bounded number of rows however large the tables are: the newest
+of each job, of each slice of time, of the failures. Where a bound was reached the answer says so. `job_ids` leaves only
+these jobs; None means all, enqueued tasks included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections
+
+from scheduler_app.conf import get_config
+from scheduler_app.models import database_now
+from scheduler_app.rules.fingerprints import fingerprint, last_own_place
+
+LAST_RUNS = 100
+"""Finished executions that the statistics of a job look at."""
+
+COUNTED_IN_SLICE = 6_000
+"""Executions that are counted in one slice of time; in a slice with more, the shares are those of the newest."""
+
+OTHERS_COUNTED = 50_000
+"""Executions of a window that are looked at because they did not succeed, or not yet."""
+
+SAMPLED_IN_SLICE = 200
+"""Executions of a slice whose drift is looked at."""
+
+FAILURES_READ = 1_000
+"""Failures that are put into groups."""
+
+DEPTH_COUNTED_TO = 10_000
+
+JOB_STATISTICS_SQL = """
+SELECT
+    wanted.job_id, count(recent.id),
+    count(*) FILTER (WHERE recent.status = 'succeeded'),
+    count(*) FILTER (WHERE recent.status IN ('failed', 'lost')),
+    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY recent.took_s)
+        FILTER (WHERE recent.status = 'succeeded'),
+    percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY recent.drift_s)
+        FILTER (WHERE recent.attempt <= 1 AND recent.trigger <> 'backfill'),
+    min(recent.scheduled_for), max(recent.scheduled_for)
+FROM unnest(%(job_ids)s::bigint[]) AS wanted (job_id)
+LEFT JOIN LATERAL (
+    SELECT
+        id, status, attempt, trigger, scheduled_for,
+        extract(epoch FROM finished_at - started_at)::float8 AS took_s,
+        extract(epoch FROM started_at - scheduled_for)::float8 AS drift_s
+    FROM scheduler_app_execution
+    WHERE job_id = wanted.job_id
+      AND finished_at IS NOT NULL
+      AND scheduled_for > scheduler_now() - %(window)s::interval
+    ORDER BY scheduled_for DESC
+    LIMIT %(last)s
+) AS recent ON true
+GROUP BY wanted.job_id
+"""
+
+# What succeeded is what is left: all are counted in an index, and the others have small indexes of their own.
+SLICES_SQL = """
+WITH unsuccessful AS MATERIALIZED (
+    SELECT
+        date_bin(%(step)s::interval, scheduled_for, %(since)s::timestamptz) AS start,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+        count(*) FILTER (WHERE status = 'lost') AS lost
+    FROM (
+        SELECT scheduled_for, status
+        FROM scheduler_app_execution
+        WHERE scheduled_for >= %(since)s AND scheduled_for < %(until)s
+          AND status IN ('failed', 'cancelled', 'lost') AND {only}
+        ORDER BY scheduled_for DESC
+        LIMIT %(others)s
+    ) AS newest
+    GROUP BY start
+), live AS MATERIALIZED (
+    SELECT date_bin(%(step)s::interval, scheduled_for, %(since)s::timestamptz) AS start, count(*)
+    FROM (
+        SELECT scheduled_for
+        FROM scheduler_app_execution
+        WHERE status IN ('ready', 'blocked', 'running')
+          AND scheduled_for >= %(since)s AND scheduled_for < %(until)s AND {only}
+        LIMIT %(others)s
+    ) AS living
+    GROUP BY start
+)
+SELECT
+    slice.start, everything.count, COALESCE(unsuccessful.failed, 0),
+    COALESCE(unsuccessful.cancelled, 0), COALESCE(unsuccessful.lost, 0), COALESCE(live.count, 0),
+    sample.drift_s
+FROM generate_series(
+    %(since)s::timestamptz, %(until)s::timestamptz - interval '1 microsecond', %(step)s::interval
+) AS slice (start)
+CROSS JOIN LATERAL (
+    SELECT count(*) FROM (
+        SELECT
+        FROM scheduler_app_execution
+        WHERE scheduled_for >= slice.start AND scheduled_for < slice.start + %(step)s::interval
+          AND {only}
+        ORDER BY scheduled_for DESC
+        LIMIT %(counted)s + 1
+    ) AS counted
+) AS everything
+CROSS JOIN LATERAL (
+    SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
+        ORDER BY extract(epoch FROM started_at - scheduled_for)::float8
+    ) FILTER (WHERE attempt <= 1 AND trigger <> 'backfill') AS drift_s
+    FROM (
+        SELECT started_at, scheduled_for, attempt, trigger
+        FROM scheduler_app_execution
+        WHERE scheduled_for >= slice.start AND scheduled_for < slice.start + %(step)s::interval
+          AND {only}
+        ORDER BY scheduled_for DESC
+        LIMIT %(sampled)s
+    ) AS sampled
+) AS sample
+LEFT JOIN unsuccessful ON unsuccessful.start = slice.start
+LEFT JOIN live ON live.start = slice.start
+ORDER BY slice.start
+"""
+
+FAILURES_SQL = """
+SELECT
+    recent.id, recent.job_id, job.name, node.name, recent.scheduled_for, recent.error, recent.traceback
+FROM (
+    SELECT
+        id, job_id, node_id, scheduled_for, left(error, 400) AS error,
+        -- Of a traceback that is stored elsewhere nothing is read: a thousand of those would cost seconds.
+        CASE WHEN pg_column_size(traceback) < 8000 THEN right(traceback, 4000) ELSE '' END AS traceback
+    FROM scheduler_app_execution
+    WHERE status IN ('failed', 'cancelled', 'lost')   -- as in the index that holds them
+      AND status <> 'cancelled'
+      AND scheduled_for > scheduler_now() - %(window)s::interval
+      AND {only}
+    ORDER BY scheduled_for DESC, id DESC
+    LIMIT %(limit)s
+) AS recent
+LEFT JOIN scheduler_app_job AS job ON job.id = recent.job_id
+LEFT JOIN scheduler_app_node AS node ON node.id = recent.node_id
+"""
+
+# Per queue as far as the count goes; the oldest of each priority stands first in the index.
+QUEUES_SQL = """
+WITH waiting AS MATERIALIZED (
+    SELECT queue, run_after
+    FROM scheduler_app_execution
+    WHERE status = 'ready' AND run_after <= scheduler_now() AND {only}
+    ORDER BY priority DESC, run_after, id
+    LIMIT %(limit)s
+), held AS MATERIALIZED (
+    SELECT queue
+    FROM scheduler_app_execution
+    WHERE status = 'blocked' AND {only}
+    LIMIT %(limit)s
+), busy AS MATERIALIZED (
+    SELECT queue
+    FROM scheduler_app_execution
+    WHERE status = 'running' AND {only}
+    LIMIT %(limit)s
+)
+SELECT
+    queue, sum(waiting)::int, sum(blocked)::int, sum(running)::int,
+    extract(epoch FROM scheduler_now() - min(oldest))::float8
+FROM (
+    SELECT queue, count(*) AS waiting, 0 AS blocked, 0 AS running, min(run_after) AS oldest
+    FROM waiting GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, count(*), 0, NULL FROM held GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, 0, count(*), NULL FROM busy GROUP BY queue
+) AS parts
+GROUP BY queue
+ORDER BY queue
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Of a set of seconds; None where it is empty."""
+
+    p50_s: float | None = None
+    p95_s: float | None = None
+    p99_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatistics:
+    """How the newest finished executions of one job fared."""
+
+    job_id: int
+    finished: int
+    succeeded: int
+    failed: int
+    """Lost ones among them; what was cancelled is neither."""
+    duration: Percentiles
+    """Of those that succeeded."""
+    drift: Percentiles
+    """Of those that took one attempt: a retry is late on purpose."""
+    first_at: datetime | None
+    last_at: datetime | None
+
+    @property
+    def success_rate(self) -> float | None:
+        """From 0 to 1; None while nothing succeeded or failed."""
+        decided = self.succeeded + self.failed
+        return self.succeeded / decided if decided else None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What became of the fire times in one slice of time."""
+
+    start: datetime
+    end: datetime
+    succeeded: int
+    failed: int
+    cancelled: int
+    lost: int
+    live: int
+    drift: Percentiles
+    is_capped: bool
+    """There are more than were counted."""
+
+    @property
+    def total(self) -> int:
+        return self.succeeded + self.failed + self.cancelled + self.lost + self.live
+
+    @property
+    def per_minute(self) -> float:
+        return self.total * 60 / (self.end - self.start).total_seconds()
+
+
+@dataclass(slots=True)
+class ErrorGroup:
+    """Failures with the same fingerprint."""
+
+    fingerprint: str
+    error: str
+    """Of the newest."""
+    place: str
+    """Where in the site's own code it arose; empty where that is not known."""
+    first_at: datetime
+    last_at: datetime
+    count: int = 0
+    jobs: dict[int | None, str] = field(default_factory=dict)
+    """Names by id, those that failed last first; None stands for enqueued tasks."""
+    nodes: list[str] = field(default_factory=list)
+    execution_ids: list[int] = field(default_factory=list)
+    """Newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroups:
+    """The groups, those that grew last first."""
+
+    groups: list[ErrorGroup]
+    is_capped: bool
+    """There are more failures in the window than were read; the oldest are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """What waits in a queue, up to DEPTH_COUNTED_TO."""
+
+    queue: str
+    waiting: int
+    """Ready, and due."""
+    blocked: int
+    running: int
+    oldest_s: float | None
+    """For how long the oldest waits; None when nothing does."""
+
+
+def job_statistics(
+    job_ids: Collection[int], *, window: timedelta | None = None, last: int = LAST_RUNS
+) -> dict[int, JobStatistics]:
+    """Of the newest `last` finished executions of each job, within `window` if one is given; every job has an entry."""
+    parameters = {
+        "job_ids": list(job_ids),
+        # Longer than anything is kept.
+        "window": window or timedelta(days=36_500),
+        "last": last,
+    }
+    found = {}
+    for row in _rows(JOB_STATISTICS_SQL, parameters):
+        job_id, finished, succeeded, failed, duration, drift, first_at, last_at = row
+        found[job_id] = JobStatistics(
+            job_id,
+            finished,
+            succeeded,
+            failed,
+            Percentiles(*(duration or ())),
+            Percentiles(*(drift or ())),
+            first_at,
+            last_at,
+        )
+    return found
+
+
+def slices(
+    window: timedelta, step: timedelta, *, job_ids: Collection[int] | None = None
+) -> list[Slice]:
+    """The window up to now in slices of `step`, oldest first; they begin at whole multiples, so that bars stand still."""
+    now = database_now()
+    epoch = datetime.fromtimestamp(0, now.tzinfo)
+    until = now - (now - epoch) % step + step
+    parameters = {
+        "since": until - window,
+        "until": until,
+        "step": step,
+        "counted": COUNTED_IN_SLICE,
+        "others": OTHERS_COUNTED,
+        "sampled": SAMPLED_IN_SLICE,
+    }
+    found = []
+    for row in _rows(SLICES_SQL, parameters, job_ids):
+        start, counted, failed, cancelled, lost, live, drift = row
+        others = failed + cancelled + lost + live
+        found.append(
+            Slice(
+                start=start,
+                end=start + step,
+                succeeded=max(0, min(counted, COUNTED_IN_SLICE) - others),
+                failed=failed,
+                cancelled=cancelled,
+                lost=lost,
+                live=live,
+                drift=Percentiles(*(drift or ())),
+                is_capped=counted > COUNTED_IN_SLICE,
+            )
+        )
+    return found
+
+
+def error_groups(
+    window: timedelta, *, job_ids: Collection[int] | None = None, limit: int = FAILURES_READ
+) -> ErrorGroups:
+    """The newest `limit` failures of the window by fingerprint: what they say, and where in the own code they arose."""
+    rows = _rows(FAILURES_SQL, {"window": window, "limit": limit}, job_ids)
+    rows.sort(key=lambda row: (row[4], row[0]), reverse=True)
+    groups: dict[str, ErrorGroup] = {}
+    for execution_id, job_id, job_name, node_name, at, error, traceback in rows:
+        place = last_own_place(traceback)
+        key = fingerprint(error, place)
+        if key not in groups:
+            groups[key] = ErrorGroup(key, error or "Lost with its node.", place, at, at)
+        group = groups[key]
+        group.first_at = at
+        group.count += 1
+        group.jobs.setdefault(job_id, job_name or "")
+        if node_name and node_name not in group.nodes:
+            group.nodes.append(node_name)
+        group.execution_ids.append(execution_id)
+    return ErrorGroups(list(groups.values()), is_capped=len(rows) >= limit)
+
+
+def queue_depths(*, job_ids: Collection[int] | None = None) -> list[QueueDepth]:
+    """Every queue in which something waits or runs, by name."""
+    return [QueueDepth(*row) for row in _rows(QUEUES_SQL, {"limit": DEPTH_COUNTED_TO}, job_ids)]
+
+
+def _rows(
+    statement: str, parameters: dict[str, Any], job_ids: Collection[int] | None = None
+) -> list[tuple[Any, ...]]:
+    """The statement's rows, `{only}` in it filled in."""
+    only = "true"
+    if job_ids is not None:
+        only = "job_id = ANY(%(job_ids)s)"
+        parameters = {**parameters, "job_ids": list(job_ids)}
+    with connections[get_config().database].cursor() as cursor:
+        cursor.execute(statement.replace("{only}", only), parameters)
+        return list(cursor.fetchall())

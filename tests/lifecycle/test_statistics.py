@@ -1,0 +1,260 @@
+"""Rates, durations, drift, groups of errors and queues, as pages and programs read them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection as django_connection
+
+from scheduler_app.lifecycle import statistics
+from scheduler_app.models import Execution, Node, Status, Trigger
+
+from .support import ClusterClock, after_noon, make_execution, make_job
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/srv/shop/tasks.py", line 12, in {name}
+    pay()
+"""
+
+
+def finished(
+    job, seconds, status=Status.SUCCEEDED, *, late_s=0.1, took_s=1.0, **fields
+) -> Execution:
+    """An execution that was due so many seconds after noon."""
+    due = after_noon(seconds)
+    started = due + timedelta(seconds=late_s)
+    values = {
+        "trigger": Trigger.SCHEDULE,
+        "status": status,
+        "attempt": 1,
+        "scheduled_for": due,
+        "run_after": due,
+        "started_at": started,
+        "finished_at": started + timedelta(seconds=took_s),
+    }
+    return make_execution(job, **(values | fields))
+
+
+# --- Jobs -------------------------------------------------------------------------------------
+
+
+def test_a_job_is_judged_by_what_it_finished(clock: ClusterClock):
+    job, idle = make_job(), make_job()
+    for number in range(1, 10):
+        finished(job, -number, took_s=number)
+    finished(job, -20, Status.FAILED, took_s=1000)
+    finished(job, -21, Status.CANCELLED)
+    finished(job, -22, Status.LOST)
+    make_execution(job, trigger=Trigger.SCHEDULE)
+
+    found = statistics.job_statistics([job.pk, idle.pk])
+
+    assert found[job.pk].finished == 12
+    assert (found[job.pk].succeeded, found[job.pk].failed) == (9, 2)
+    assert found[job.pk].success_rate == 9 / 11
+    assert found[job.pk].duration.p50_s == pytest.approx(5)
+    assert found[job.pk].duration.p95_s == pytest.approx(8.6)
+    assert (found[job.pk].first_at, found[job.pk].last_at) == (after_noon(-22), after_noon(-1))
+    assert found[idle.pk].finished == 0
+    assert found[idle.pk].success_rate is None
+    assert found[idle.pk].duration == statistics.Percentiles()
+
+
+def test_drift_is_that_of_first_attempts_and_not_of_backfills(clock: ClusterClock):
+    job = make_job()
+    finished(job, -1, late_s=0.5)
+    finished(job, -2, late_s=60, attempt=2)
+    finished(job, -3, late_s=3600, trigger=Trigger.BACKFILL)
+
+    drift = statistics.job_statistics([job.pk])[job.pk].drift
+
+    assert (drift.p50_s, drift.p99_s) == (pytest.approx(0.5), pytest.approx(0.5))
+
+
+def test_only_the_newest_count_and_only_those_in_the_window(clock: ClusterClock):
+    job = make_job()
+    for number in range(6):
+        finished(job, -number, Status.FAILED if number > 2 else Status.SUCCEEDED)
+
+    assert statistics.job_statistics([job.pk], last=3)[job.pk].success_rate == 1
+    window = timedelta(seconds=4.5)
+    assert statistics.job_statistics([job.pk], window=window)[job.pk].finished == 5
+
+
+# --- Slices of time ---------------------------------------------------------------------------
+
+
+def test_executions_are_counted_by_minute_and_outcome(clock: ClusterClock):
+    clock.tick(seconds=30)
+    job = make_job(on_overlap="allow")
+    for seconds, status in [
+        (1, Status.SUCCEEDED),
+        (2, Status.FAILED),
+        (3, Status.CANCELLED),
+        (4, Status.LOST),
+        (-1, Status.SUCCEEDED),
+        (-2, Status.SUCCEEDED),
+        (-3700, Status.FAILED),
+    ]:
+        finished(job, seconds, status)
+    make_execution(job, scheduled_for=after_noon(5), trigger=Trigger.SCHEDULE)
+
+    found = statistics.slices(HOUR, MINUTE)
+
+    assert len(found) == 60
+    assert [one.start for one in found[-2:]] == [after_noon(-60), after_noon(0)]
+    last = found[-1]
+    assert (last.succeeded, last.failed, last.cancelled, last.lost, last.live) == (1, 1, 1, 1, 1)
+    assert (found[-2].succeeded, found[-2].total) == (2, 2)
+    assert last.per_minute == last.total == 5
+    assert sum(one.total for one in found) == 7
+
+
+def test_slices_tell_drift(clock: ClusterClock):
+    job = make_job()
+    for number in range(10):
+        finished(job, -number - 1, late_s=number)
+
+    drift = statistics.slices(HOUR, MINUTE)[-2].drift
+
+    assert (drift.p50_s, drift.p95_s) == (pytest.approx(4.5), pytest.approx(8.55))
+
+
+def test_a_slice_with_more_than_is_counted_says_so(clock: ClusterClock, monkeypatch):
+    monkeypatch.setattr(statistics, "COUNTED_IN_SLICE", 3)
+    job = make_job()
+    for number in range(5):
+        finished(job, -number - 1)
+
+    [crowded] = [one for one in statistics.slices(HOUR, MINUTE) if one.total]
+
+    assert crowded.is_capped
+    assert crowded.total == 3
+
+
+def test_slices_can_be_those_of_some_jobs(clock: ClusterClock):
+    mine, other = make_job(), make_job()
+    finished(mine, -1)
+    finished(other, -2, Status.FAILED)
+
+    found = statistics.slices(HOUR, MINUTE, job_ids=[mine.pk])
+
+    assert sum(one.total for one in found) == sum(one.succeeded for one in found) == 1
+    assert not any(one.total for one in statistics.slices(HOUR, MINUTE, job_ids=[]))
+
+
+# --- Groups of errors -------------------------------------------------------------------------
+
+
+def test_failures_are_grouped_by_what_they_say_and_where(clock: ClusterClock):
+    one, other = make_job(name="one"), make_job(name="other")
+    node = Node.objects.create(name="left", host="h", pid=1, threads=1)
+    for number, job in enumerate([one, other, one]):
+        finished(
+            job,
+            -number - 1,
+            Status.FAILED,
+            error=f"ConnectionError: host {number} refused",
+            traceback=TRACEBACK.format(name="pay"),
+            node=node,
+        )
+    finished(one, -10, Status.FAILED, error="ConnectionError: host 1 refused")
+    finished(one, -11, Status.CANCELLED, error="ConnectionError: host 1 refused")
+    finished(one, -100_000, Status.FAILED, error="KeyError: 'old'")
+
+    found = statistics.error_groups(DAY)
+
+    assert not found.is_capped
+    first, second = found.groups
+    assert (first.count, first.place) == (3, "pay in tasks.py")
+    assert first.error == "ConnectionError: host 0 refused"
+    assert (first.first_at, first.last_at) == (after_noon(-3), after_noon(-1))
+    assert first.jobs == {one.pk: "one", other.pk: "other"}
+    assert first.nodes == ["left"]
+    assert first.execution_ids == sorted(first.execution_ids)
+    assert (second.count, second.place) == (1, "")
+
+
+def test_groups_know_when_they_do_not_know_all(clock: ClusterClock):
+    job = make_job()
+    for number in range(3):
+        finished(job, -number - 1, Status.FAILED, error="x")
+
+    found = statistics.error_groups(DAY, limit=2)
+
+    assert found.is_capped
+    assert found.groups[0].count == 2
+    assert statistics.error_groups(DAY, job_ids=[]).groups == []
+
+
+def test_what_was_lost_has_a_group_and_enqueued_tasks_have_one(clock: ClusterClock):
+    finished(None, -1, Status.LOST, spec={"name": "enqueued"})
+
+    [group] = statistics.error_groups(DAY).groups
+
+    assert group.error
+    assert group.jobs == {None: ""}
+
+
+def test_a_huge_traceback_is_not_read(clock: ClusterClock):
+    lines = "".join(f"{number * 7919:x}" for number in range(20_000))
+    finished(make_job(), -1, Status.FAILED, error="x", traceback=TRACEBACK.format(name=lines))
+
+    [group] = statistics.error_groups(DAY).groups
+
+    assert group.place == ""
+
+
+# --- Queues -----------------------------------------------------------------------------------
+
+
+def test_queues_tell_how_much_waits_and_for_how_long(clock: ClusterClock):
+    job = make_job(schedule="@manual", on_overlap="allow")
+    node = Node.objects.create(name="n", host="h", pid=1, threads=1)
+    for fields in (
+        {"run_after": after_noon(-30), "queue": "mail"},
+        {"run_after": after_noon(-5), "queue": "mail", "priority": 9},
+        {"run_after": after_noon(60), "queue": "mail"},
+        {"status": Status.BLOCKED, "queue": "mail"},
+        {"status": Status.RUNNING, "queue": "reports", "node": node},
+    ):
+        make_execution(job, **fields)
+
+    assert statistics.queue_depths() == [
+        statistics.QueueDepth("mail", waiting=2, blocked=1, running=0, oldest_s=30.0),
+        statistics.QueueDepth("reports", waiting=0, blocked=0, running=1, oldest_s=None),
+    ]
+    assert statistics.queue_depths(job_ids=[job.pk + 1]) == []
+
+
+# --- Cost -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("job_ids", [None, [1, 2]])
+def test_each_is_one_statement_that_reads_by_index(
+    clock: ClusterClock, job_ids, django_assert_num_queries
+):
+    with django_connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+    plans: list[str] = []
+
+    def explain(execute, sql, parameters, many, context):
+        if "scheduler_app_execution" in sql:
+            with django_connection.connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN {sql}", parameters)
+                plans.append("\n".join(row[0] for row in cursor.fetchall()))
+        return execute(sql, parameters, many, context)
+
+    with django_connection.execute_wrapper(explain):
+        statistics.slices(HOUR, MINUTE, job_ids=job_ids)
+        statistics.error_groups(DAY, job_ids=job_ids)
+        statistics.queue_depths(job_ids=job_ids)
+        statistics.job_statistics(job_ids or [1, 2])
+
+    assert len(plans) == 4
+    assert not any("Seq Scan on scheduler_app_execution" in plan for plan in plans), plans
