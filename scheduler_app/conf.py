@@ -51,6 +51,12 @@ class SchedulerConfig:
     retention_days: float = 7.0
     """Finished executions, gaps and dead nodes older than this are removed."""
 
+    audit_retention_days: float = 365.0
+    """Entries of the audit trail older than this are removed."""
+
+    trusted_proxies: int = 0
+    """How many proxies before the web processes set `X-Forwarded-For`; 0: the header is not believed."""
+
     pooled: bool = False
     """A transaction pooler (PgBouncer) stands before the database: nothing is prepared, LISTEN needs `listen_url`."""
 
@@ -73,7 +79,7 @@ class SchedulerConfig:
         for name in ("threads", "max_crashes"):
             if getattr(self, name) < 1:
                 found.append(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("poll_interval", "lease", "retention_days"):
+        for name in ("poll_interval", "lease", "retention_days", "audit_retention_days"):
             if getattr(self, name) <= 0:
                 found.append(f"{name} must be more than 0, got {getattr(self, name)}.")
         for name in (
@@ -82,6 +88,7 @@ class SchedulerConfig:
             "drain_timeout",
             "kill_grace",
             "unknown_target_grace",
+            "trusted_proxies",
         ):
             if getattr(self, name) < 0:
                 found.append(f"{name} must not be negative, got {getattr(self, name)}.")

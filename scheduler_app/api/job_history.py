@@ -134,7 +134,7 @@ class JobHistory(ApiViewSet[Job]):
         """Take `skip-next` back, as long as its fire time has not come."""
         self.get_serializer(data=request.data).is_valid(raise_exception=True)
         found = find_job(job, self.get_queryset())
-        if not lifecycle.unskip_next(found.pk):
+        if not lifecycle.unskip_next(found.pk, by=request.user.get_username()):
             raise Conflict(f"No fire time of {found.name} is to be skipped.")
         return Response({"job": Links(request).job(found.pk), "skip_at": None})
 

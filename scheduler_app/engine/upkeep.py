@@ -72,7 +72,12 @@ class Upkeep:
         while time.monotonic() - began < BUDGET_S:
             batch_began = time.monotonic()
             removed = self._session.call(
-                partial(lifecycle.prune, age_s=self._config.retention_days * 86_400, limit=limit)
+                partial(
+                    lifecycle.prune,
+                    age_s=self._config.retention_days * 86_400,
+                    audit_age_s=self._config.audit_retention_days * 86_400,
+                    limit=limit,
+                )
             )
             if removed is None:
                 return

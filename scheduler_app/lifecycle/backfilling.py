@@ -10,14 +10,16 @@ from typing import Any
 
 import psycopg
 
-from scheduler_app.models import Backfill, Execution, Job, JobPlan, Status, database_now
+from scheduler_app.models import Backfill, Execution, Job, JobPlan, Status, Verb, database_now
 from scheduler_app.models.execution import LIVE
 from scheduler_app.rules import firing as rules
+from scheduler_app.rules.differences import differences
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.spec import JobSpec
 from scheduler_app.rules.timetable import TICK, Timetable
 
 from . import notices
+from .auditing import of_job, record
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .specs import SpecCache
 from .transactions import CannotDo, transaction_on_psycopg
@@ -200,7 +202,7 @@ def _create(
     only_missing: bool,
     max_running: int,
 ) -> Backfill:
-    record, created = Backfill.objects.get_or_create(
+    asked, created = Backfill.objects.get_or_create(
         pk=key,
         defaults={
             "job": job,
@@ -217,6 +219,18 @@ def _create(
             INSERT_SQL, {"backfill": key, "job_id": job.pk, "moments": list(moments), "by": by}
         )
         promote_locked(connection, _specs, [job.pk])
+        record(Verb.JOB_BACKFILL, [of_job(job, differences({}, _told(asked)))], by=by)
         notices.notify(connection, notices.READY)
-    record.refresh_from_db()
-    return record
+    asked.refresh_from_db()
+    return asked
+
+
+def _told(asked: Backfill) -> dict[str, Any]:
+    return {
+        "backfill": str(asked.pk),
+        "since": asked.since.isoformat(),
+        "until": asked.until.isoformat(),
+        "only_missing": asked.only_missing,
+        "max_running": asked.max_running,
+        "count": asked.count,
+    }

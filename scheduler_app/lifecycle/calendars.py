@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from scheduler_app.models import Calendar, Job, acting_as
+from typing import Any
+
+from scheduler_app.models import Calendar, Job, Verb, acting_as
+from scheduler_app.rules.differences import differences
 
 from . import notices
+from .auditing import Subject, record
 from .transactions import CannotDo, transaction_on_psycopg
 
 NAMES_SHOWN = 10
@@ -14,7 +18,13 @@ MOST_COUNTED = 1000
 def save_calendar(calendar: Calendar, *, by: str) -> Calendar:
     """Store a calendar that was created or edited, after its `full_clean()`; the history of its jobs names the author."""
     with acting_as(by):
+        is_new = calendar._state.adding
+        before = None if is_new else Calendar.objects.select_for_update().get(pk=calendar.pk)
         calendar.save()
+        changes = differences(_told(before), _told(calendar))
+        if changes:
+            verb = Verb.CALENDAR_CREATE if is_new else Verb.CALENDAR_EDIT
+            record(verb, [_as_subject(calendar, changes)], by=by)
         with transaction_on_psycopg() as connection:
             notices.notify(connection, notices.PLAN)
     return calendar
@@ -34,8 +44,21 @@ def delete_calendar(calendar_id: int, *, by: str) -> bool:
             )
         # Deleted jobs keep their history, which holds the days that it was made with.
         Job.including_deleted.filter(calendar=calendar_id).update(calendar=None)
+        record(
+            Verb.CALENDAR_DELETE, [_as_subject(calendar, differences(_told(calendar), {}))], by=by
+        )
         calendar.delete()
     return True
+
+
+def _as_subject(calendar: Calendar, changes: dict[str, Any]) -> Subject:
+    return Subject("calendar", calendar.pk, calendar.name, changes=changes)
+
+
+def _told(calendar: Calendar | None) -> dict[str, Any]:
+    if calendar is None:
+        return {}
+    return {name: getattr(calendar, name) for name in ("name", "description", "days")}
 
 
 def jobs_using(calendar_id: int) -> list[str]:

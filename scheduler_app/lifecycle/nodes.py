@@ -10,7 +10,10 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from scheduler_app.models import Verb
+
 from . import notices
+from .auditing import Subject, record
 from .transactions import CannotDo, transaction_on_psycopg
 
 REGISTER_SQL = """
@@ -49,6 +52,7 @@ UPDATE scheduler_app_node
 SET state = 'draining',   -- from here on it claims nothing, whether it has heard of this or not
     drain_requested_at = scheduler_now(), drain_requested_by = %(by)s
 WHERE id = %(node_id)s AND state IN ('active', 'draining') AND drain_requested_at IS NULL
+RETURNING name
 """
 
 STATE_SQL = """
@@ -145,8 +149,9 @@ def drain_node(node_id: int, *, by: str) -> bool:
     Once this has returned, the node claims nothing more. Raises CannotDo when it has ended or is not known.
     """
     with transaction_on_psycopg() as connection:
-        asked = connection.execute(DRAIN_SQL, {"node_id": node_id, "by": by[:150]}).rowcount
+        asked = connection.execute(DRAIN_SQL, {"node_id": node_id, "by": by[:150]}).fetchone()
         if asked:
+            record(Verb.NODE_DRAIN, [Subject("node", node_id, asked[0])], by=by)
             notices.notify(connection, notices.NODE)
             return True
         row = connection.execute(STATE_SQL, {"node_id": node_id}).fetchone()

@@ -79,6 +79,17 @@ WITH gone AS MATERIALIZED (
 DELETE FROM scheduler_app_job WHERE id IN (SELECT id FROM gone)
 """
 
+AUDIT_SQL = """
+DELETE FROM scheduler_app_auditentry
+WHERE id IN (
+    SELECT id
+    FROM scheduler_app_auditentry
+    WHERE at < scheduler_now() - make_interval(secs => %(audit_age_s)s)
+    ORDER BY at, id
+    LIMIT %(limit)s
+)
+"""
+
 
 @dataclass(slots=True)
 class Pruned:
@@ -88,16 +99,19 @@ class Pruned:
     gaps: int = 0
     nodes: int = 0
     jobs: int = 0
+    audit_entries: int = 0
     more: bool = False
     """There may be more that is old enough."""
 
 
-def prune(connection: psycopg.Connection[Any], *, age_s: float, limit: int = 1000) -> Pruned | None:
-    """Remove up to `limit` rows of each kind that ended longer than `age_s` seconds ago.
+def prune(
+    connection: psycopg.Connection[Any], *, age_s: float, audit_age_s: float, limit: int = 1000
+) -> Pruned | None:
+    """Remove up to `limit` rows of each kind that ended longer than `age_s` seconds ago; audit entries by their own age.
 
     None while another node prunes.
     """
-    parameters = {"age_s": age_s, "limit": limit}
+    parameters = {"age_s": age_s, "audit_age_s": audit_age_s, "limit": limit}
     with connection.transaction():
         row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [locks.PRUNING]).fetchone()
         if row is None or not row[0]:
@@ -110,5 +124,13 @@ def prune(connection: psycopg.Connection[Any], *, age_s: float, limit: int = 100
         connection.execute(PAUSES_SQL, parameters)
         connection.execute(BACKFILLS_SQL, parameters)
         removed.jobs = connection.execute(JOBS_SQL, parameters).rowcount
-        removed.more = limit in (removed.executions, removed.gaps, removed.jobs)
+        # Its trigger refuses every other DELETE.
+        connection.execute("SELECT set_config('scheduler.pruning', 'on', true)")
+        removed.audit_entries = connection.execute(AUDIT_SQL, parameters).rowcount
+        removed.more = limit in (
+            removed.executions,
+            removed.gaps,
+            removed.jobs,
+            removed.audit_entries,
+        )
         return removed

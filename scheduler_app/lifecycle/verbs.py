@@ -7,7 +7,7 @@ them is said in the answer or raised as `CannotDo`; nothing is done by halves.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,12 +21,15 @@ from scheduler_app.models import (
     Pause,
     PauseScope,
     Trigger,
+    Verb,
     acting_as,
 )
 from scheduler_app.models.clock import DatabaseNow, database_now
+from scheduler_app.rules.differences import differences
 from scheduler_app.targets import target_problems
 
-from . import backfilling, locks, notices
+from . import auditing, backfilling, locks, notices
+from .auditing import Subject, of_job, record
 from .fences import JOB_IS_GONE
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .specs import SpecCache
@@ -176,8 +179,31 @@ def run_now(
         ).fetchall()
         if not rows:
             raise CannotDo("There is no such job; it may have been deleted.")
+        started = list(
+            Execution.objects.filter(pk__in=[row[0] for row in rows]).select_related("job")
+        )
+        record(
+            Verb.JOB_RUN,
+            [
+                of_job(execution.job, _run_changes(execution, arguments, scheduled_for))
+                for execution in started
+                if execution.job is not None
+            ],
+            by=by,
+        )
         notices.notify(connection, notices.READY)
-    return list(Execution.objects.filter(pk__in=[row[0] for row in rows]).select_related("job"))
+    return started
+
+
+def _run_changes(
+    execution: Execution, arguments: Any, scheduled_for: datetime | None
+) -> dict[str, Any]:
+    given: dict[str, Any] = {"execution": execution.pk}
+    if arguments is not None:
+        given["arguments"] = arguments
+    if scheduled_for is not None:
+        given["scheduled_for"] = scheduled_for.isoformat()
+    return differences({}, given)
 
 
 def _check_arguments(job_ids: Sequence[int], arguments: Any) -> None:
@@ -196,9 +222,18 @@ def save_job(job: Job, *, by: str) -> Job:
     with acting_as(by):
         if job._state.adding:
             job.save()
+            record(Verb.JOB_CREATE, [of_job(job, auditing.definition_changes(job))], by=by)
         else:
+            before = (
+                Job.including_deleted.select_for_update().only("version", "owner").get(pk=job.pk)
+            )
             job.save(update_fields=_DEFINITION)
             job.refresh_from_db(fields=_WRITTEN_BY_VERBS)
+            changes = differences({"owner": before.owner_id}, {"owner": job.owner_id})
+            if job.version != before.version:
+                changes |= auditing.definition_changes(job)
+            if changes:
+                record(Verb.JOB_EDIT, [of_job(job, changes)], by=by)
         _notify(notices.PLAN)
     return job
 
@@ -207,7 +242,9 @@ def delete_jobs(job_ids: Iterable[int], *, by: str) -> int:
     """No fire time and no attempt of them begins after this; what runs may finish. Returns how many there were."""
     with acting_as(by):
         found = _lock_jobs(sorted(set(job_ids)))
-        deleted: int = Job.objects.filter(pk__in=found).delete()[0]
+        lost = auditing.definitions_lost([job.pk for job in found])
+        deleted: int = Job.objects.filter(pk__in=lost).delete()[0]
+        record(Verb.JOB_DELETE, [of_job(job, lost.get(job.pk)) for job in found], by=by)
         _notify(notices.PLAN)
     return deleted
 
@@ -223,10 +260,13 @@ def pause(
         raise CannotDo(f"The pause would end at {until:%Y-%m-%d %H:%M:%S %Z}, which is over.")
     ids = sorted(set(job_ids))
     with acting_as(by):
-        paused = _lock_jobs(ids, paused_at=None)
+        found = _lock_jobs(ids, paused_at=None)
+        paused = [job.pk for job in found]
         Job.objects.filter(pk__in=paused).update(
             paused_at=DatabaseNow(), paused_by=by, paused_until=until, pause_reason=reason[:500]
         )
+        changes = differences({}, {"paused_until": until.isoformat() if until else None})
+        record(Verb.JOB_PAUSE, [of_job(job, changes) for job in found], by=by, reason=reason)
         _notify(notices.PLAN)
     return paused
 
@@ -241,7 +281,8 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
         raise CannotDo(f"Run {', '.join(RUN_CHOICES)} of the missed fire times, not {run!r}.")
     ids = sorted(set(job_ids))
     with acting_as(by):
-        resumed = _lock_jobs(ids, paused_at__isnull=False)
+        found = _lock_jobs(ids, paused_at__isnull=False)
+        resumed = [job.pk for job in found]
         waiting = Job.objects.filter(pk__in=resumed).select_related("calendar")
         missed_by = [] if run == RUN_NONE else list(waiting)
         Job.objects.filter(pk__in=resumed).update(
@@ -258,8 +299,18 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
                 if moments:
                     backfilling.run_fire_times(connection, job, moments, by=by)
             promote_locked(connection, _specs, resumed)
+            record(Verb.JOB_RESUME, [of_job(job, _end_of_pause(job, run)) for job in found], by=by)
             notices.notify(connection, notices.PLAN)
     return resumed
+
+
+def _end_of_pause(job: Job, run: str) -> dict[str, Any]:
+    held = {
+        "paused_at": job.paused_at.isoformat() if job.paused_at else None,
+        "paused_by": job.paused_by,
+        "pause_reason": job.pause_reason,
+    }
+    return differences(held, {} if run == RUN_NONE else {"run": run})
 
 
 def skip_next(job_id: int, *, by: str) -> datetime:
@@ -280,19 +331,29 @@ def skip_next(job_id: int, *, by: str) -> datetime:
                 else "The job has no next fire time: it is paused, disabled, over, or runs by hand only."
             )
         JobPlan.objects.filter(pk=job_id).update(skip_at=plan.next_fire_at, skip_by=by, dirty=True)
+        _record_skip(Verb.JOB_SKIP, job_id, None, plan.next_fire_at, by=by)
         notices.notify(connection, notices.PLAN)
         return plan.next_fire_at
 
 
-def unskip_next(job_id: int) -> bool:
+def unskip_next(job_id: int, *, by: str) -> bool:
     """Take a skip back, if its fire time has not come; False when there was none."""
     with transaction_on_psycopg() as connection:
         connection.execute(LOCK_PLANS_SQL, {"job_ids": [job_id]})
-        changed = JobPlan.objects.filter(pk=job_id, skip_at__gt=F("decided_until")).update(
-            skip_at=None, skip_by="", dirty=True
-        )
+        plan = JobPlan.objects.filter(pk=job_id, skip_at__gt=F("decided_until")).first()
+        if plan is None:
+            return False
+        JobPlan.objects.filter(pk=job_id).update(skip_at=None, skip_by="", dirty=True)
+        _record_skip(Verb.JOB_UNSKIP, job_id, plan.skip_at, None, by=by)
         notices.notify(connection, notices.PLAN)
-    return bool(changed)
+    return True
+
+
+def _record_skip(
+    verb: Verb, job_id: int, old: datetime | None, new: datetime | None, *, by: str
+) -> None:
+    written = {"skip_at": old and old.isoformat()}, {"skip_at": new and new.isoformat()}
+    record(verb, [of_job(Job.objects.get(pk=job_id), differences(*written))], by=by)
 
 
 def pause_scope(
@@ -312,6 +373,9 @@ def pause_scope(
         created = Pause.objects.create(
             scope=scope, value=value, paused_by=by, paused_until=until, reason=reason[:500]
         )
+        changes = differences({}, {"paused_until": until.isoformat() if until else None})
+        subject = Subject("pause", created.pk, str(created), changes=changes)
+        record(Verb.PAUSE_CREATE, [subject], by=by, reason=reason)
         notices.notify(connection, notices.PLAN)
     created.refresh_from_db()
     return created
@@ -321,11 +385,13 @@ def resume_scope(pause_id: int, *, by: str) -> bool:
     """End a pause of a queue, a tag or everything; False when it was over."""
     with transaction_on_psycopg() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.PAUSES])
-        ended = Pause.objects.filter(pk=pause_id, ended_at=None).update(
-            ended_at=DatabaseNow(), ended_by=by
-        )
+        pause = Pause.objects.filter(pk=pause_id, ended_at=None).first()
+        if pause is None:
+            return False
+        Pause.objects.filter(pk=pause_id).update(ended_at=DatabaseNow(), ended_by=by)
+        record(Verb.PAUSE_END, [Subject("pause", pause_id, str(pause))], by=by)
         notices.notify(connection, notices.PLAN)
-    return bool(ended)
+    return True
 
 
 def cancel(execution_ids: Iterable[int], *, by: str, reason: str = "") -> Cancelled:
@@ -338,6 +404,8 @@ def cancel(execution_ids: Iterable[int], *, by: str, reason: str = "") -> Cancel
         ).fetchall()
         for execution_id, status, _ in rows:
             (answer.requested if status == "running" else answer.cancelled).append(execution_id)
+        touched = {execution_id: job_id for execution_id, _, job_id in rows}
+        _record_executions(Verb.EXECUTION_CANCEL, touched, by=by, reason=reason)
         if answer.requested:
             notices.notify(connection, notices.CANCEL)
     answer.finished = sorted(set(ids) - set(answer.requested) - set(answer.cancelled))
@@ -360,23 +428,38 @@ def retry(execution_ids: Iterable[int], *, by: str) -> list[int]:
         connection.execute(LOCK_PLANS_SQL, {"job_ids": job_ids})
         rows = connection.execute(RETRY_SQL, {"ids": ids, "by": by}).fetchall()
         promote_locked(connection, _specs, job_ids)
+        _record_executions(Verb.EXECUTION_RETRY, dict(rows), by=by)
         notices.notify(connection, notices.READY)
     return [row[0] for row in rows]
 
 
-def _lock_jobs(job_ids: Sequence[int], **state: Any) -> list[int]:
-    """The ids of those jobs that are in this state, with their rows and plans locked.
+def _record_executions(
+    verb: Verb, job_of: Mapping[int, int | None], *, by: str, reason: str = ""
+) -> None:
+    """An entry for each execution, with the name of its job, which the execution may outlive."""
+    job_ids = {job_id for job_id in job_of.values() if job_id is not None}
+    jobs = Job.including_deleted.filter(pk__in=job_ids)
+    names: dict[int | None, str] = dict(jobs.values_list("pk", "name"))
+    subjects = [
+        Subject("execution", execution_id, names.get(job_id, ""), job_id)
+        for execution_id, job_id in job_of.items()
+    ]
+    record(verb, subjects, by=by, reason=reason)
+
+
+def _lock_jobs(job_ids: Sequence[int], **state: Any) -> list[Job]:
+    """Those jobs that are in this state, with their rows and plans locked.
 
     In one order, as nodes lock the plans of many jobs too: so that nobody deadlocks.
     """
-    found = list(
+    found: list[Job] = list(
         Job.objects.filter(pk__in=job_ids, **state)
+        .only("name", "version", "paused_at", "paused_by", "pause_reason")
         .order_by("pk")
         .select_for_update()
-        .values_list("pk", flat=True)
     )
     with transaction_on_psycopg() as connection:
-        connection.execute(LOCK_PLANS_SQL, {"job_ids": found})
+        connection.execute(LOCK_PLANS_SQL, {"job_ids": [job.pk for job in found]})
     return found
 
 

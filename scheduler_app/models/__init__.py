@@ -3,6 +3,7 @@
 Jobs are what people write; everything else is written by `lifecycle` and by the triggers of the first migration.
 """
 
+from .audit import AuditEntry, Source, Verb
 from .backfill import Backfill
 from .calendar import Calendar
 from .clock import database_now
@@ -23,6 +24,7 @@ from .pause import Pause, PauseScope
 from .zone import ZoneData
 
 __all__ = [
+    "AuditEntry",
     "Backfill",
     "Calendar",
     "CalendarMode",
@@ -40,8 +42,10 @@ __all__ = [
     "OnOverlap",
     "Pause",
     "PauseScope",
+    "Source",
     "Status",
     "Trigger",
+    "Verb",
     "ZoneData",
     "acting_as",
     "database_now",

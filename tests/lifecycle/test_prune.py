@@ -27,7 +27,7 @@ YOUNG = NOON - timedelta(days=7)
 
 
 def prune(connection, **options) -> lifecycle.Pruned:
-    return lifecycle.prune(connection, **({"age_s": WEEK_S} | options))
+    return lifecycle.prune(connection, **({"age_s": WEEK_S, "audit_age_s": WEEK_S} | options))
 
 
 def ended(moment, **fields) -> Execution:

@@ -119,8 +119,8 @@ def test_a_skip_can_be_taken_back_until_its_fire_time(connection, clock):
     settle(connection)
     clock.tick(5)
 
-    assert lifecycle.unskip_next(job.pk)
-    assert not lifecycle.unskip_next(job.pk)
+    assert lifecycle.unskip_next(job.pk, by="ana")
+    assert not lifecycle.unskip_next(job.pk, by="ana")
     turn(connection)
     assert plan_of(job).next_fire_at == after_noon(10)
     clock.tick(6)
@@ -133,7 +133,7 @@ def test_a_skip_that_was_taken_back_can_be_made_again(connection, clock):
     job = every_ten_seconds()
     settle(connection)
     lifecycle.skip_next(job.pk, by="ann")
-    lifecycle.unskip_next(job.pk)
+    lifecycle.unskip_next(job.pk, by="ana")
     settle(connection)
 
     assert lifecycle.skip_next(job.pk, by="bob") == after_noon(10)
@@ -150,7 +150,7 @@ def test_a_skip_whose_fire_time_has_passed_cannot_be_taken_back(connection, cloc
     clock.tick(12)
     turn(connection)
 
-    assert not lifecycle.unskip_next(job.pk)
+    assert not lifecycle.unskip_next(job.pk, by="ana")
     clock.tick(10)
     turn(connection)
     assert story(job) == ["12:00:10-12:00:10 skipped 1", "12:00:20 ready"]
@@ -283,7 +283,7 @@ def test_the_only_fire_time_of_a_job_can_be_skipped(connection, clock):
     assert lifecycle.skip_next(job.pk, by="ann") == after_noon(10)
     settle(connection)
     assert plan_of(job).next_fire_at is None
-    assert lifecycle.unskip_next(job.pk)
+    assert lifecycle.unskip_next(job.pk, by="ana")
     settle(connection)
     assert plan_of(job).next_fire_at == after_noon(10)
 
@@ -319,13 +319,13 @@ def test_a_job_without_a_next_fire_time_has_none_to_skip(fields, connection, clo
 
     with pytest.raises(CannotDo, match="The job has no next fire time"):
         lifecycle.skip_next(job.pk, by="ann")
-    assert not lifecycle.unskip_next(job.pk)
+    assert not lifecycle.unskip_next(job.pk, by="ana")
 
 
 def test_a_job_that_does_not_exist_or_is_being_planned_is_refused(connection, clock):
     with pytest.raises(CannotDo, match="There is no such job"):
         lifecycle.skip_next(12345, by="ann")
-    assert not lifecycle.unskip_next(12345)
+    assert not lifecycle.unskip_next(12345, by="ana")
 
     job = every_ten_seconds()
     with pytest.raises(CannotDo, match="being planned; try again"):

@@ -288,7 +288,7 @@ class World:
 
     def unskip(self, diary: Diary) -> None:
         skip_at = plan_of(diary.job).skip_at
-        if lifecycle.unskip_next(diary.job.pk):
+        if lifecycle.unskip_next(diary.job.pk, by="ana"):
             diary.skips.discard(skip_at)
 
     def backfill(self, diary: Diary) -> None:

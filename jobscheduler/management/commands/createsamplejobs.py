@@ -9,6 +9,8 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from jobscheduler.models import once
 from jobscheduler.sample_jobs import create_sample_jobs
+from scheduler_app.access import Caller, calling
+from scheduler_app.models import Source
 
 
 class Command(BaseCommand):
@@ -21,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *, again: bool, verbosity: int, **options: Any) -> None:
         address = f"127.0.0.1:{settings.PORT}"
-        with once("sample jobs", detail=address) as first:
+        with once("sample jobs", detail=address) as first, calling(Caller(Source.COMMAND)):
             created = create_sample_jobs(f"http://{address}") if first or again else []
         if verbosity:
             names = ", ".join(job.name for job in created)
