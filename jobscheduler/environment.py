@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 from pathlib import Path
@@ -11,7 +12,21 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-_EXPECTED = {bool: "1 or 0", int: "a whole number", float: "a number"}
+
+def dict_of_json(text: str) -> dict[str, Any]:
+    """A JSON object; raises ValueError for all else."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(text)
+    return value
+
+
+_EXPECTED = {
+    bool: "1 or 0",
+    int: "a whole number",
+    float: "a number",
+    dict_of_json: "a JSON object",
+}
 _BOOLEANS = {"1", "0", "true", "false", "yes", "no", "on", "off", "y", "n", ""}
 _DATABASES = ("postgresql", "postgres")
 
@@ -59,7 +74,9 @@ class Env(environ.Env):  # type: ignore[misc]
             self.names.add(name)
             if name not in os.environ:
                 continue
-            if isinstance(field.default, tuple):
+            if field.default_factory is dict:
+                found[field.name] = self.get_value(name, dict_of_json)
+            elif isinstance(field.default, tuple):
                 found[field.name] = tuple(self.words(name))
             else:
                 found[field.name] = self.get_value(name, type(field.default))

@@ -59,6 +59,12 @@ if DEBUG:
         f"127.0.0.1:{PORT}",
         f"localhost:{PORT}",
     )
+    # Development shows every kind of target, with commands that change nothing.
+    SCHEDULER.setdefault("kinds", ("task", "http", "management", "shell"))
+    SCHEDULER.setdefault("management_commands", ("check",))
+    SCHEDULER.setdefault(
+        "shell_commands", {"disk-space": ["/bin/df", "-h", "--", "{arguments.path}"]}
+    )
 options = read_config(SCHEDULER)
 if options.database not in DATABASES:
     raise ImproperlyConfigured(

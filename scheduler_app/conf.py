@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from scheduler_app.rules.addresses import allowance_problems
+from scheduler_app.rules.commands import command_problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,19 @@ class SchedulerConfig:
     each at one port (`name:port`) or, without one, at all."""
 
     kinds: tuple[str, ...] = ("task", "http")
-    """The kinds of target that may be created and run."""
+    """The kinds of target that may be created and run: `task`, `http`, `management`, `shell`."""
+
+    management_commands: tuple[str, ...] = ()
+    """The Django commands that jobs of the kind `management` may run."""
+
+    shell_commands: Mapping[str, Any] = field(default_factory=dict)
+    """The programs that jobs of the kind `shell` may run, by name, with the template of their arguments."""
+
+    secrets_prefix: str = "SCHEDULER_SECRET_"
+    """`secret://name` in arguments is the environment variable with this prefix, on the node that runs the job."""
+
+    secrets_directory: str = ""
+    """A directory with a file for each secret, which is looked into before the environment."""
 
     release: str = ""
     """The release that this process runs, shown on nodes and executions."""
@@ -96,7 +110,15 @@ class SchedulerConfig:
             found.append(
                 f"lease ({self.lease}) must be at least twice poll_interval ({self.poll_interval})."
             )
-        return found + allowance_problems(self.http_allowed_hosts)
+        if self.secrets_directory and not self.secrets_directory.startswith("/"):
+            found.append(
+                f"secrets_directory must be an absolute path, got {self.secrets_directory!r}."
+            )
+        return (
+            found
+            + allowance_problems(self.http_allowed_hosts)
+            + command_problems(self.shell_commands)
+        )
 
     @property
     def heartbeat_interval(self) -> float:

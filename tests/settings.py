@@ -19,10 +19,14 @@ if "TEST_DATA_DIR" not in os.environ:
 os.environ["DATA_DIR"] = os.environ["TEST_DATA_DIR"]
 
 from jobscheduler.settings import *  # noqa: F403
-from jobscheduler.settings import DATABASES
+from jobscheduler.settings import DATABASES, SCHEDULER
 
 # Read by the embedded engine only: a crash may lose the data, so nothing waits for the disk.
 DATABASES["default"]["DURABLE"] = False
+
+# As in production: what development allows besides is for the tests of it to switch on.
+for option in ("kinds", "management_commands", "shell_commands"):
+    del SCHEDULER[option]
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

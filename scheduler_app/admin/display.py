@@ -41,6 +41,9 @@ _REASONS = {
     "overlap": "the next one took its place",
     "paused": "held by a pause",
     "stopped": "stopped early",
+    "exit_code": "the program reported a failure",
+    "not_started": "the program could not be started",
+    "missing_secret": "its node lacks a secret",
 }
 
 

@@ -21,8 +21,7 @@ from scheduler_app.models import Job, JobRevision, PauseScope
 from scheduler_app.models.clock import database_now
 from scheduler_app.rules.masking import has_mask, masked, masked_text, unmasked
 from scheduler_app.rules.zones import zone_names, zone_problem
-from scheduler_app.targets import kinds
-from scheduler_app.targets.task import known_tasks
+from scheduler_app.targets import kinds, suggested_targets
 
 from .display import clock, zone_of
 from .history import changed_fields, label_of, shown
@@ -181,11 +180,6 @@ def _zones() -> list[tuple[str, str]]:
     return [(name, "") for name in ["UTC", *sorted(zone_names() - {"UTC"})]]
 
 
-def known_targets() -> list[tuple[str, str]]:
-    """The tasks that this process knows, with the first line of what they say about themselves."""
-    return [(task.name, task.description.partition("\n")[0]) for task in known_tasks()]
-
-
 MOMENTS = ("anchor_at", "start_at", "end_at")
 
 
@@ -208,7 +202,7 @@ class JobForm(_JobModelForm):
     )
     kind = forms.ChoiceField()
     target = forms.CharField(
-        max_length=2000, widget=SuggestionInput(known_targets, {"class": "vLargeTextField"})
+        max_length=2000, widget=SuggestionInput(suggested_targets, {"class": "vLargeTextField"})
     )
     arguments = ArgumentsField(required=False, initial=dict)
     timezone = forms.CharField(

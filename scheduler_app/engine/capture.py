@@ -14,6 +14,7 @@ from collections import deque
 from typing import Any, TextIO
 
 from scheduler_app.rules.storable import storable_text
+from scheduler_app.targets.secrets import scrub
 
 HEAD_CHARS = 256 * 1024
 TAIL_CHARS = 768 * 1024
@@ -72,6 +73,7 @@ class AttemptLog:
         return seq, storable_text(text, len(text))
 
     def _add_line(self, line: str) -> None:
+        line = scrub(line)
         if len(line) > LINE_CHARS:
             line = line[:LINE_CHARS] + " … line cut"
         line += "\n"

@@ -25,6 +25,7 @@ from scheduler_app.targets.base import (
     bind_current_execution,
     unbind_current_execution,
 )
+from scheduler_app.targets.secrets import resolve, scrub
 
 from . import capture
 from .database import DatabaseClock
@@ -97,7 +98,8 @@ def run(
     bound = bind_current_execution(attempt.execution)
     capturing = capture.start(attempt.log)
     try:
-        problems = target.problems(spec.target, spec.arguments)
+        attempt.execution.arguments = resolve(spec.arguments)
+        problems = target.problems(spec.target, attempt.execution.arguments)
         if problems:
             raise InvalidTarget(problems)
         value = target.run(attempt.execution)
@@ -130,7 +132,7 @@ def _returned(
 ) -> Finished | HandBack:
     if attempt.stop_cause is StopCause.TIMEOUT:
         return timed_out(attempt, clock, node_name)
-    result = json.dumps(storable_json(value))
+    result = scrub(json.dumps(storable_json(value)))
     if attempt.stop_cause is StopCause.CANCEL:
         return _finished(attempt, clock, status="cancelled", reason="cancelled", result=result)
     return _finished(attempt, clock, status="succeeded", result=result)
@@ -239,9 +241,9 @@ def failed(
 ) -> Finished:
     """The attempt failed; tried again if the job's definition allows and it could help."""
     claimed = attempt.claimed
-    message = error_line(error)
-    text = traceback_text(error, TRACEBACK_CHARS) if with_traceback else ""
-    stored = None if result is None else json.dumps(storable_json(result))
+    message = scrub(error_line(error))
+    text = scrub(traceback_text(error, TRACEBACK_CHARS)) if with_traceback else ""
+    stored = None if result is None else scrub(json.dumps(storable_json(result)))
     retry_s = None
     if may_retry(claimed.spec, attempt=claimed.attempt, permanent=permanent):
         retry_s = retry_delay_s(claimed.spec, attempt=claimed.attempt)

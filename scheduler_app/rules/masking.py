@@ -31,6 +31,7 @@ _HEADER = re.compile(
     r"(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token|digest)\s+)?)([^\s\"',}]++)",
     re.IGNORECASE,
 )
+_REFERENCE = re.compile(r"(?:(?:bearer|basic|token) )?secret://[\w.-]{1,100}", re.IGNORECASE)
 
 
 def is_secret_key(key: str) -> bool:
@@ -119,4 +120,7 @@ def _replaced(text: str, replacement: Callable[[str], str]) -> str:
 
 
 def _says_nothing(value: Any) -> bool:
+    """Nothing to hide: empty, or the name of a secret and not the secret."""
+    if isinstance(value, str) and _REFERENCE.fullmatch(value):
+        return True
     return value in (None, "", True, False, [], {})

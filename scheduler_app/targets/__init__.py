@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from scheduler_app.conf import get_config
 from scheduler_app.rules.problems import Problem
+from scheduler_app.rules.secrets import unreadable_references
 from scheduler_app.rules.storable import storable_problems
 
 from .base import JSON, InvalidTarget, Target, UnknownTarget
 from .http import HttpTarget
-from .task import TaskTarget
+from .management import ManagementTarget
+from .shell import ShellTarget, allowed_commands
+from .task import TaskTarget, known_tasks
 
-__all__ = ["get_target", "kinds", "target_problems"]
+__all__ = ["get_target", "kinds", "suggested_targets", "target_problems"]
 
-_TARGETS: dict[str, Target] = {target.kind: target for target in (TaskTarget(), HttpTarget())}
+_TARGETS: dict[str, Target] = {
+    target.kind: target
+    for target in (TaskTarget(), HttpTarget(), ManagementTarget(), ShellTarget())
+}
 
 
 def kinds() -> dict[str, str]:
@@ -45,7 +51,26 @@ def target_problems(kind: str, target: str, arguments: JSON) -> list[Problem]:
     except InvalidTarget as error:
         return list(error.problems)
     found = [Problem("arguments", message) for message in storable_problems(arguments)]
+    if not found:
+        found = [_unreadable(text) for text in unreadable_references(arguments)]
     if not isinstance(target, str) or not target.strip():
         found.append(Problem("target", "Say what to run: the name of a task, or a URL."))
     # What is not JSON, or far too large, is not looked into.
     return found or implementation.problems(target, arguments)
+
+
+def suggested_targets() -> list[tuple[str, str]]:
+    """Whatever has a name that can be chosen here, each with a line about it; a URL has none."""
+    found = []
+    if "task" in kinds():
+        found += [(task.name, task.description.partition("\n")[0]) for task in known_tasks()]
+    if "management" in kinds():
+        found += [(name, "management command") for name in get_config().management_commands]
+    if "shell" in kinds():
+        found += [(name, command.usage) for name, command in allowed_commands().items()]
+    return found
+
+
+def _unreadable(text: str) -> Problem:
+    message = f"{text!r:.100} names no secret: behind secret:// comes a name of letters, digits, '_', '.' and '-'."
+    return Problem("arguments", message)

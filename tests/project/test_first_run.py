@@ -15,6 +15,12 @@ from scheduler_app.models import Job
 
 pytestmark = pytest.mark.django_db
 
+ALLOWED_IN_DEVELOPMENT = {
+    "kinds": ("task", "http", "management", "shell"),
+    "management_commands": ("check",),
+    "shell_commands": {"disk-space": ["/bin/df", "-h", "--", "{arguments.path}"]},
+}
+
 
 class TestOperator:
     @pytest.fixture(autouse=True)
@@ -76,6 +82,10 @@ class TestOperator:
 
 
 class TestSampleJobs:
+    @pytest.fixture(autouse=True)
+    def as_in_development(self, settings: Settings) -> None:
+        settings.SCHEDULER = {**settings.SCHEDULER, **ALLOWED_IN_DEVELOPMENT}
+
     def test_are_created_valid_and_one_of_them_paused(self) -> None:
         call_command("createsamplejobs", verbosity=0)
 
@@ -84,7 +94,7 @@ class TestSampleJobs:
         for job in jobs:
             job.full_clean()
         assert [job.name for job in jobs if job.paused_at] == ["Paused example"]
-        assert {job.kind for job in jobs} == {"task", "http"}
+        assert {job.kind for job in jobs} == {"task", "http", "management", "shell"}
         assert {job.timezone for job in jobs} == {"UTC", "Asia/Tokyo"}
 
     def test_stay_as_people_left_them(self) -> None:
@@ -111,16 +121,23 @@ class TestSampleJobs:
 
     def test_call_the_port_that_the_project_answers_on(self, settings: Settings) -> None:
         settings.PORT = 8123
-        settings.SCHEDULER = {"http_allowed_hosts": ("127.0.0.1:8123",)}
+        settings.SCHEDULER |= {"http_allowed_hosts": ("127.0.0.1:8123",)}
 
         call_command("createsamplejobs", verbosity=0)
 
         assert Job.objects.get(kind="http").target == "http://127.0.0.1:8123/livez"
 
     def test_include_no_call_that_the_settings_forbid(self, settings: Settings) -> None:
-        settings.SCHEDULER = {"http_allowed_hosts": ()}
+        settings.SCHEDULER |= {"http_allowed_hosts": ()}
 
         call_command("createsamplejobs", verbosity=0)
 
         assert not Job.objects.filter(kind="http").exists()
         assert Job.objects.count() == len(sample_jobs("")) - 1
+
+    def test_include_no_kind_that_the_settings_forbid(self, settings: Settings) -> None:
+        settings.SCHEDULER |= {"kinds": ("task",)}
+
+        call_command("createsamplejobs", verbosity=0)
+
+        assert set(Job.objects.values_list("kind", flat=True)) == {"task"}

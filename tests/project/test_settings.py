@@ -52,7 +52,8 @@ def test_with_a_database_url_debug_is_off_unless_asked_for(load: Any) -> None:
     assert database["PORT"] == 5433
     assert database["PASSWORD"] == "p@ss"
     assert database["OPTIONS"] == {"sslmode": "require", "connect_timeout": 5}
-    assert "http_allowed_hosts" not in settings["SCHEDULER"]
+    # Nothing but tasks and public addresses, until somebody says so.
+    assert settings["SCHEDULER"] == {}
     assert load(**PRODUCTION, DEBUG="1")["DEBUG"]
 
 
@@ -80,6 +81,9 @@ def test_scheduler_variables_become_its_options(load: Any) -> None:
         SCHEDULER_LEASE="6.5",
         SCHEDULER_POOLED="1",
         SCHEDULER_HTTP_ALLOWED_HOSTS="intranet, 10.0.0.0/8",
+        SCHEDULER_KINDS="task,shell",
+        SCHEDULER_MANAGEMENT_COMMANDS="clearsessions",
+        SCHEDULER_SHELL_COMMANDS='{"up": ["/usr/bin/uptime"]}',
     )
 
     assert settings["SCHEDULER"] == {
@@ -87,6 +91,9 @@ def test_scheduler_variables_become_its_options(load: Any) -> None:
         "lease": 6.5,
         "pooled": True,
         "http_allowed_hosts": ("intranet", "10.0.0.0/8", "127.0.0.1:8000", "localhost:8000"),
+        "kinds": ("task", "shell"),
+        "management_commands": ("clearsessions",),
+        "shell_commands": {"up": ["/usr/bin/uptime"]},
     }
     assert settings["DATABASES"]["default"]["DISABLE_SERVER_SIDE_CURSORS"]
 
@@ -127,6 +134,9 @@ def test_a_file_of_variables_is_read_and_the_environment_wins(load: Any, directo
         ({"DATABASE_URL": "postgres://u:hidden@h:x/n"}, "DATABASE_URL must look like"),
         ({"SCHEDULER_THREADS": "0"}, "threads must be at least 1, got 0."),
         ({"SCHEDULER_LEASE": "10s"}, "SCHEDULER_LEASE must be a number, got '10s'."),
+        ({"SCHEDULER_SHELL_COMMANDS": "[]"}, "SCHEDULER_SHELL_COMMANDS must be a JSON object"),
+        ({"SCHEDULER_SHELL_COMMANDS": '{"x": ["rm"]}'}, "must begin with the absolute path"),
+        ({"SCHEDULER_SECRETS_DIRECTORY": "here"}, "secrets_directory must be an absolute path"),
         ({"SCHEDULER_LEASE": "nan"}, "SCHEDULER_LEASE must be a number, got 'nan'."),
     ],
 )

@@ -23,10 +23,10 @@ def test_each_kind_has_its_implementation():
 
 
 def test_an_unknown_kind_is_unknown_here_and_names_the_known_ones():
-    with pytest.raises(UnknownTarget, match=r"'shell'.*Allowed: task, http"):
-        get_target("shell")
+    with pytest.raises(UnknownTarget, match=r"'robot'.*Allowed: task, http"):
+        get_target("robot")
 
-    [problem] = target_problems("shell", "rm", {})
+    [problem] = target_problems("robot", "rm", {})
     assert problem.field == "kind"
 
 

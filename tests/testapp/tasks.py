@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
@@ -184,3 +185,26 @@ class Unprintable(Exception):
         raise RuntimeError("no words")
 
     __repr__ = __str__
+
+
+@task
+def spill(secret: str, how: str) -> object:
+    """Let a secret out, in every way that code does by accident."""
+    if how == "return":
+        return {secret: [f"it is {secret}"]}
+    if how == "print":
+        print(f"using {secret}")
+        print(f"{secret!r}", file=sys.stderr)
+    if how == "log":
+        logging.getLogger("anything").warning("using %s", secret)
+    if how == "raise":
+        raise ValueError(f"{secret} is wrong")
+    if how == "exit":
+        sys.exit(f"no luck with {secret}")
+    if how == "chain":
+        try:
+            raise KeyError(secret)
+        except KeyError as error:
+            error.add_note(f"the key was {secret}")
+            raise RuntimeError("see above") from error
+    return how
