@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run password test test-latest test-zones check format clean venv venv-dev venv-latest
+.PHONY: help run password test test-latest test-zones bench check format clean venv venv-dev venv-latest
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ check: venv-dev ## format, lint, types, layers, migrations, Django's checks: wha
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+bench: venv-dev ## measure speed and cost beside what PostgreSQL itself can do (ten minutes; ARGS="herd")
+	@exec $(BIN)/python -m benchmarks --rounds 1 $(ARGS)
 
 format: venv-dev ## format the code and repair what can be repaired
 	$(BIN)/ruff check --fix .
