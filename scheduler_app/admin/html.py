@@ -13,9 +13,11 @@ GLYPHS = frozenset(
     (
         *("ready", "blocked", "running", "succeeded", "failed", "cancelled", "lost"),
         *("enabled", "paused", "disabled", "manual", "over", "planning", "problem", "deleted"),
-        *("active", "draining", "stopped", "dead", "overdue", "waiting"),
+        *("active", "draining", "stopped", "dead", "overdue", "waiting", "skipped"),
     )
 )
+
+_VERDICTS = {"planned": "waiting", "undecided": "planning", "missed": "problem", "limit": "problem"}
 
 
 def moment_html(
@@ -40,6 +42,11 @@ def glyph_html(key: str) -> SafeString:
         '<svg class="sch-glyph" aria-hidden="true" focusable="false"><use href="#sch-{}"/></svg>',
         known,
     )
+
+
+def verdict_key(what: str) -> str:
+    """The sign of a verdict: that of its execution's status, or of the kind of reason why there is none."""
+    return _VERDICTS.get(what, what if what in GLYPHS else "skipped")
 
 
 def badge_html(key: str, text: str = "") -> SafeString:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import Http404, HttpRequest
@@ -10,6 +11,7 @@ from django.urls import reverse
 from scheduler_app.models import Execution, Job, JobPlan
 
 from .base import SchedulerAdmin
+from .display import count_text, printable
 from .job_filters import pauses_of
 from .overview import pulse_of
 from .preview import schedule_of
@@ -35,8 +37,22 @@ class JobBase(SchedulerAdmin):
             "plan": plan_of(job),
             "state": state_of(job, plan_of(job), pauses_of(request), pulse_of(request).now),
             "sentence": sentence_of(job),
-            "may": self.rights(request),
+            "may": {**self.rights(request), "see_fate": self.may_see_fate(request)},
         }
+
+    def may_see_fate(self, request: HttpRequest) -> bool:
+        """Whether the user may know what became of fire times: executions and gaps."""
+        return all(
+            request.user.has_perm(f"scheduler_app.view_{model}") for model in ("execution", "gap")
+        )
+
+    def _say_done(self, request: HttpRequest, verb: str, jobs: Sequence[Job], done: int) -> None:
+        if done:
+            what = printable(jobs[0].name) if len(jobs) == done == 1 else count_text(done, "job")
+            self.say(request, f"{what}: {verb}.")
+        if left := len(jobs) - done:
+            already = "paused already" if verb == "paused" else "not paused"
+            self.say(request, f"{count_text(left, 'job')}: {already}.", problem=True)
 
 
 def plan_of(job: Job) -> JobPlan | None:

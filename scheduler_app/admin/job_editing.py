@@ -117,6 +117,7 @@ class JobEditing(JobBase):
         if not (form.is_bound and {"schedule", "timezone"} & set(form.errors)):
             runs = obj.plan.runs if obj is not None and plan_of(obj) else 0
             context["preview"] = preview(form.instance, now=now, runs=runs)
+            context["preview_zone"] = form.instance.timezone
         context["tasks"] = known_tasks()
         context["is_preview"] = form.is_bound and form.is_preview
         return super().render_change_form(request, context, add, change, form_url, obj)

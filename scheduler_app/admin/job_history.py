@@ -20,5 +20,9 @@ class JobHistory(JobBase):
         job_id = whole_number(object_id)
         if job_id is None:
             raise Http404("There is no such job.")
-        header = {**self._header_context(request, self._get_job(job_id)), "tab": "log"}
+        header = {
+            **self._header_context(request, self._get_job(job_id)),
+            "tab": "log",
+            "crumb": "Log",
+        }
         return super().history_view(request, object_id, {**header, **(extra_context or {})})

@@ -16,13 +16,14 @@ from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Job
 from scheduler_app.rules.masking import masked_text
 
-from .forms import PauseForm
 from .job_base import plan_of, sentence_of
 from .job_filters import KindFilter, QueueFilter, StateFilter, TagFilter, pauses_of
+from .job_resume import JobResume
 from .job_verbs import JobVerbs
 from .overview import pulse_of
 from .queries import LastRun, last_runs
 from .state import NEXT_FIRE_FIRST, JobState, is_overdue, state_of
+from .verb_forms import PauseForm
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class JobRow:
     target: str
 
 
-class JobList(JobVerbs):
+class JobList(JobVerbs, JobResume):
     """The list, its search and filters, and the actions on what is selected."""
 
     list_display = ("name", "next_fire")
@@ -109,18 +110,25 @@ class JobList(JobVerbs):
         if is_answer and form.is_valid():
             self._pause(request, jobs, form)
             return None
-        across = request.POST.get("select_across", "0")
-        # All that match the filter are found again by it; a form has room for a page of ids.
-        chosen = jobs[:1] if across == "1" else jobs
-        carried = [
-            ("action", "pause_selected"),
-            ("select_across", across),
-            ("apply", "1"),
-            *((ACTION_CHECKBOX_NAME, str(job.pk)) for job in chosen),
-        ]
+        carried = _carried(request, "pause_selected", jobs)
         return self._ask_pause(request, form, jobs, request.get_full_path(), carried)
 
-    @admin.action(permissions=["pause"], description="Resume")
-    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        """Fire again from now on."""
-        self._resume(request, list(queryset))
+    @admin.action(permissions=["pause"], description="Resume…")
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        """Fire again from now on; asks which of the missed fire times to run, if any were."""
+        jobs = list(queryset)
+        carried = _carried(request, "resume_selected", jobs)
+        return self.resume_or_ask(request, jobs, "apply" in request.POST, carried)
+
+
+def _carried(request: HttpRequest, action: str, jobs: Sequence[Job]) -> list[tuple[str, str]]:
+    """What the answer to an action's question must say, so that it is about the same jobs."""
+    across = request.POST.get("select_across", "0")
+    # All that match the filter are found again by it; a form has room for a page of ids.
+    chosen = jobs[:1] if across == "1" else jobs
+    return [
+        ("action", action),
+        ("select_across", across),
+        ("apply", "1"),
+        *((ACTION_CHECKBOX_NAME, str(job.pk)) for job in chosen),
+    ]

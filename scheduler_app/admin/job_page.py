@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
-from scheduler_app.models import Execution, Job, JobRevision
+from scheduler_app.lifecycle.timeline import Look
+from scheduler_app.models import Execution, Job, JobPlan, JobRevision
 from scheduler_app.rules.masking import masked, masked_text
+from scheduler_app.rules.timetable import jitter_of
 
 from .history import edits
+from .job_backfill import progress_of
 from .job_base import JobBase, plan_of
+from .job_filters import pauses_of
 from .overview import pulse_of
-from .preview import preview
+from .preview import upcoming_of
 from .queries import last_runs
 from .state import is_overdue
 
-EXECUTIONS_SHOWN = 20
-GAPS_SHOWN = 10
+EXECUTIONS_READ = 100
+EXECUTIONS_SHOWN = 8
+VERDICTS_SHOWN = 12
 REVISIONS_SHOWN = 10
 
 POLICY_FIELDS = (
-    *("calendar", "calendar_mode", "on_closed"),
     *("queue", "priority", "timeout_s", "max_attempts", "retry_backoff_s", "retry_factor"),
     *("retry_cap_s", "retry_jitter", "guarantee", "on_overlap", "max_running", "on_misfire"),
     *("misfire_grace_s",),
@@ -54,15 +59,14 @@ class JobPage(JobBase):
             "job/detail.html",
             {
                 **self._header_context(request, job),
+                **self._fate(request, job, now),
                 "title": job.name,
                 "tab": "overview",
-                "preview": preview(job, now=now, runs=plan.runs if plan else 0),
+                "preview": upcoming_of(job, now=now, pauses=pauses_of(request)),
                 "overdue": is_overdue(plan, now),
+                "skip_at": _to_be_skipped(plan),
+                "jitter": jitter_of(job.name, job.jitter_s),
                 "last": last_runs([job.pk])[job.pk],
-                "executions": self._last_executions(request, job),
-                "gaps": job.gaps.order_by("-first_at")[:GAPS_SHOWN]
-                if request.user.has_perm("scheduler_app.view_gap")
-                else None,
                 "edits": edits(revisions, REVISIONS_SHOWN),
                 "has_older_edits": len(revisions) > REVISIONS_SHOWN,
                 "arguments": masked(job.arguments),
@@ -71,15 +75,31 @@ class JobPage(JobBase):
             },
         )
 
-    def _last_executions(self, request: HttpRequest, job: Job) -> Any:
+    def _fate(self, request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
+        """What became of its fire times, as far as the user may know it: the newest rows are read once for all."""
         if not request.user.has_perm("scheduler_app.view_execution"):
-            return None
-        return (
+            return {"executions": None, "verdicts": None}
+        executions = list(
             Execution.objects.filter(job=job)
             .for_lists()
             .select_related("node")
-            .order_by("-scheduled_for", "-id")[:EXECUTIONS_SHOWN]
+            .order_by("-scheduled_for", "-id")[:EXECUTIONS_READ]
         )
+        found: dict[str, Any] = {"executions": executions[:EXECUTIONS_SHOWN], "verdicts": None}
+        if any(execution.backfill for execution in executions):
+            found["backfills"] = progress_of(job)
+        if self.may_see_fate(request):
+            gaps = list(job.gaps.order_by("-first_at")[:VERDICTS_SHOWN])
+            decided = Look.at(job, now=now).decided(executions[:VERDICTS_SHOWN], gaps)
+            found["verdicts"] = decided[:VERDICTS_SHOWN]
+        return found
+
+
+def _to_be_skipped(plan: JobPlan | None) -> datetime | None:
+    """The fire time that is to be skipped, while it has not come."""
+    if plan is None or plan.skip_at is None or plan.skip_at <= plan.decided_until:
+        return None
+    return plan.skip_at
 
 
 def _policy(job: Job, name: str) -> tuple[str, str]:

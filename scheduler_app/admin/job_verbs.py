@@ -1,4 +1,4 @@
-"""What can be done to jobs: run now, pause, resume. Each verb asks by GET and acts by POST."""
+"""What can be done to jobs: run now, pause, skip the next. Each verb asks by GET and acts by POST."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST
 
 from scheduler_app import lifecycle
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Execution, Job, Status
 
-from .display import count_text, printable
+from .display import clock, count_text, printable, zone_of
 from .filters import whole_number
-from .forms import PauseForm, RunForm
 from .job_base import JobBase, arguments_of, execution_url
-from .job_filters import pauses_of
-from .state import covers
+from .verb_forms import PauseForm, RunForm
 
 
 class JobVerbs(JobBase):
@@ -32,9 +31,14 @@ class JobVerbs(JobBase):
             path("<int:job_id>/run/", view(self.run_view), name="scheduler_app_job_run"),
             path("<int:job_id>/pause/", view(self.pause_view), name="scheduler_app_job_pause"),
             path(
-                "<int:job_id>/resume/",
-                view(require_POST(self.resume_view)),
-                name="scheduler_app_job_resume",
+                "<int:job_id>/skip/",
+                view(require_POST(self.skip_view)),
+                name="scheduler_app_job_skip",
+            ),
+            path(
+                "<int:job_id>/unskip/",
+                view(require_POST(self.unskip_view)),
+                name="scheduler_app_job_unskip",
             ),
             *super().get_urls(),
         ]
@@ -64,29 +68,54 @@ class JobVerbs(JobBase):
             return self.back(request, self.page_url(job.pk))
         return self._ask_pause(request, form, [job], self.back(request, self.page_url(job.pk)).url)
 
-    def resume_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        """Fire again from now on."""
+    def skip_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        """The fire time that the page showed as the next becomes no execution."""
         self.require(self.has_pause_permission(request))
         job = self._get_job(job_id)
-        self._resume(request, [job])
+        seen = parse_datetime(request.POST.get("fire_time", "")[:64])
+        try:
+            moment = lifecycle.skip_next(
+                job.pk,
+                by=request.user.get_username(),
+                expected=seen if seen and seen.tzinfo else None,
+            )
+        except CannotDo as error:
+            self.say(request, str(error), problem=True)
+        else:
+            shown = clock(moment, zone_of(job.timezone))
+            self.log(request, [job], f"Skip the fire time of {shown}.")
+            self.say(request, f"{printable(job.name)}: {shown} will be skipped.")
+        return self.back(request, self.page_url(job.pk))
+
+    def unskip_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        """Take a skip back."""
+        self.require(self.has_pause_permission(request))
+        job = self._get_job(job_id)
+        if lifecycle.unskip_next(job.pk, by=request.user.get_username()):
+            self.log(request, [job], "Skip no fire time.")
+            self.say(request, f"{printable(job.name)}: no fire time will be skipped.")
+        else:
+            self.say(request, "There was nothing to skip any more.", problem=True)
         return self.back(request, self.page_url(job.pk))
 
     def _run_with_arguments(self, request: HttpRequest, job: Job) -> HttpResponse:
         source, stored = self._arguments_to_start_from(request, job)
-        form = RunForm(request.POST or None, stored=stored)
+        form = RunForm(request.POST or None, stored=stored, timezone=job.timezone)
         if request.method == "POST" and form.is_valid():
-            arguments = form.cleaned_data["arguments"]
+            arguments, moment = form.cleaned_data["arguments"], form.cleaned_data["scheduled_for"]
             try:
                 [execution] = lifecycle.run_now(
                     [job.pk],
                     by=request.user.get_username(),
                     arguments=None if arguments == job.arguments else arguments,
+                    scheduled_for=moment,
                 )
             except CannotDo as error:
                 form.add_error("arguments", str(error))
             else:
                 same = "" if arguments == job.arguments else " with other arguments"
-                self.log(request, [job], f"Run now{same}.")
+                told = f" for {clock(moment, zone_of(job.timezone))}" if moment else ""
+                self.log(request, [job], f"Run now{same}{told}.")
                 self._say_started(request, [execution])
                 return HttpResponseRedirect(execution_url(execution.pk))
         return self.page(
@@ -131,25 +160,6 @@ class JobVerbs(JobBase):
             f"Paused{ending}" + (f": {reason}" if reason else "."),
         )
         self._say_done(request, "paused", jobs, len(paused))
-
-    def _resume(self, request: HttpRequest, jobs: Sequence[Job]) -> None:
-        resumed = lifecycle.resume([job.pk for job in jobs], by=request.user.get_username())
-        self.log(request, [job for job in jobs if job.pk in set(resumed)], "Resumed.")
-        self._say_done(request, "resumed", jobs, len(resumed))
-        held = [pause for pause in pauses_of(request) if any(covers(pause, job) for job in jobs)]
-        if held:
-            names = ", ".join(str(pause) for pause in held)
-            self.say(
-                request, f"A pause still holds: {names}. It is ended under Pauses.", problem=True
-            )
-
-    def _say_done(self, request: HttpRequest, verb: str, jobs: Sequence[Job], done: int) -> None:
-        if done:
-            what = printable(jobs[0].name) if len(jobs) == done == 1 else count_text(done, "job")
-            self.say(request, f"{what}: {verb}.")
-        if left := len(jobs) - done:
-            already = "paused already" if verb == "paused" else "not paused"
-            self.say(request, f"{count_text(left, 'job')}: {already}.", problem=True)
 
     def _say_started(self, request: HttpRequest, executions: Sequence[Execution]) -> None:
         waiting = [execution for execution in executions if execution.status == Status.BLOCKED]

@@ -6,12 +6,14 @@ from django.contrib import admin
 
 from scheduler_app.models import Job
 
+from .job_backfill import JobBackfill
 from .job_editing import JobEditing
 from .job_history import JobHistory
 from .job_list import JobList
 from .job_page import JobPage
+from .job_timeline import JobTimeline
 
 
 @admin.register(Job)
-class JobAdmin(JobList, JobPage, JobEditing, JobHistory):
+class JobAdmin(JobList, JobPage, JobTimeline, JobBackfill, JobEditing, JobHistory):
     """Jobs change through the verbs of `lifecycle`, each with its permission and an entry in the log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -9,17 +10,19 @@ from django.contrib.admin.models import ADDITION
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
-from django.views.decorators.http import require_POST
 
 from scheduler_app import lifecycle
-from scheduler_app.lifecycle import CannotDo
+from scheduler_app.lifecycle import RUN_NONE, CannotDo
 from scheduler_app.models import Pause
 
 from .base import SchedulerAdmin
+from .display import count_text, printable, span
 from .filters import MenuFilter
-from .forms import ScopePauseForm
 from .job_filters import known_queues, known_tags
+from .job_resume import RUN_IN_WORDS
+from .overview import pulse_of
 from .state import standing_pauses
+from .verb_forms import ResumeForm, ScopePauseForm
 
 
 class StandingFilter(MenuFilter):
@@ -79,7 +82,7 @@ class PauseAdmin(SchedulerAdmin):
         return [
             path(
                 "<int:pause_id>/resume/",
-                self.admin_site.admin_view(require_POST(self.resume_view)),
+                self.admin_site.admin_view(self.resume_view),
                 name="scheduler_app_pause_resume",
             ),
             *super().get_urls(),
@@ -140,20 +143,56 @@ class PauseAdmin(SchedulerAdmin):
         return HttpResponseRedirect(f"{self.list_url(request)}?state=all")
 
     def resume_view(self, request: HttpRequest, pause_id: int) -> HttpResponse:
-        """End it; the jobs fire again from now on."""
+        """GET: what was missed, and which of it to run. POST: end it; without a choice only where there is none."""
         self.require(self.has_resume_permission(request))
         pause = Pause.objects.filter(pk=pause_id).first()
         if pause is None:
             raise Http404("There is no such pause; it may have been pruned.")
-        if lifecycle.resume_scope(pause_id, by=request.user.get_username()):
-            self.log(request, [pause], "Resumed.")
-            self.say(request, f"Resumed {pause}.")
+        missed, jobs = (0, 0)
+        if pause.ended_at is None:
+            missed, jobs = lifecycle.missed_by_pause(pause, now=pulse_of(request).now)
+        is_answer = "run" in request.POST
+        form = ResumeForm(request.POST if is_answer else None, missed=missed, of_many=jobs > 1)
+        if request.method == "POST" and (form.is_valid() if is_answer else not missed):
+            run = form.cleaned_data["run"] if is_answer else RUN_NONE
+            try:
+                self._resume(request, pause, run)
+                return HttpResponseRedirect(self.list_url(request))
+            except CannotDo as error:
+                form.add_error(None, str(error))
+        return self.page(
+            request,
+            "verb.html",
+            {
+                "title": f"Resume {pause}",
+                "text": _in_words(pause, missed, jobs, pulse_of(request).now),
+                "form": form,
+                "submit": "Resume",
+                "cancel_url": self.list_url(request),
+            },
+        )
+
+    def _resume(self, request: HttpRequest, pause: Pause, run: str) -> None:
+        if lifecycle.resume_scope(pause.pk, by=request.user.get_username(), run=run):
+            self.log(request, [pause], f"Resumed{RUN_IN_WORDS[run]}.")
+            self.say(request, f"Resumed {printable(pause)}{RUN_IN_WORDS[run]}.")
         else:
-            self.say(request, f"The pause of {pause} was over.", problem=True)
-        return HttpResponseRedirect(self.list_url(request))
+            self.say(request, f"The pause of {printable(pause)} was over.", problem=True)
 
     def _suggestions(self) -> list[tuple[str, str]]:
         return [
             *((queue, "queue") for queue in known_queues()),
             *((tag, "tag") for tag in known_tags()),
         ]
+
+
+def _in_words(pause: Pause, missed: int, jobs: int, now: datetime) -> str:
+    """`Paused for 3 h by Ana: DB work. 36 fire times of 4 jobs were missed.`"""
+    if pause.ended_at is not None:
+        return "This pause is over."
+    text = f"Paused for {span(now - pause.paused_at)}"
+    text += f" by {pause.paused_by}" if pause.paused_by else ""
+    text += f": {pause.reason}" if pause.reason else ""
+    count = f"{count_text(missed, 'fire time')} of {count_text(jobs, 'job')} "
+    count += "was missed." if missed == 1 else "were missed."
+    return f"{printable(text).rstrip('.')}. {count if missed else 'No fire time was missed.'}"

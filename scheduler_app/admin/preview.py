@@ -1,32 +1,24 @@
-"""When will a job fire? Its schedule as a sentence, what may surprise about it, and the next moments."""
+"""When will a job fire? What its definition means, as the rules tell it, and why it cannot be told."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from scheduler_app.models import Job
+from scheduler_app.lifecycle.upcoming import upcoming
+from scheduler_app.models import Job, Pause
+from scheduler_app.rules import previewing
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.schedules import Schedule
 from scheduler_app.rules.timetable import Timetable
 
-SHOWN = 10
-"""Fire times on a page."""
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """In place of a preview, for a definition that was written past the validation."""
 
-@dataclass(slots=True)
-class Preview:
-    """What a schedule means. With a `problem` there is nothing else."""
-
-    timezone: str
-    sentence: str = ""
-    warnings: list[str] = field(default_factory=list)
-    fire_times: list[datetime] = field(default_factory=list)
-    note: str = ""
-    """Why these fire times come later or not at all."""
-    problem: str = ""
+    problem: str
 
 
 def schedule_of(job: Job) -> Schedule | None:
@@ -37,32 +29,29 @@ def schedule_of(job: Job) -> Schedule | None:
         return None
 
 
-def preview(job: Job, *, now: datetime, runs: int = 0) -> Preview:
+def upcoming_of(job: Job, *, now: datetime, pauses: list[Pause]) -> previewing.Preview | Unreadable:
+    """The job's next fire times, and what the pauses that stand take away of them."""
+    try:
+        return upcoming(job, now=now, pauses=[_values(pause) for pause in pauses])
+    except Invalid as error:
+        return Unreadable(str(error))
+
+
+def preview(job: Job, *, now: datetime, runs: int = 0) -> previewing.Preview | Unreadable:
     """What the job's definition means from now on, stored or not; `runs` counts towards its `max_runs`."""
     try:
-        timetable = Timetable.of(job.spec())
+        return previewing.preview(job.spec(), now=now, runs=runs)
     except Invalid as error:
-        return Preview(job.timezone, problem=str(error))
-    found = Preview(
-        job.timezone,
-        sentence=timetable.schedule.describe(),
-        warnings=timetable.schedule.warnings(now),
+        return Unreadable(str(error))
+
+
+def _values(pause: Pause) -> tuple[Any, ...]:
+    """As `lifecycle.timeline.read_pauses` has it."""
+    return (
+        pause.scope,
+        pause.value,
+        pause.paused_at,
+        pause.paused_until,
+        pause.paused_by,
+        pause.reason,
     )
-    after = now
-    if not job.enabled:
-        found.note = "The job is disabled; enabled, it would fire at these times."
-    elif job.paused_at is not None and job.paused_until is None:
-        found.note = "The job is paused; these fire times pass unless somebody resumes it."
-    elif job.paused_at is not None and job.paused_until is not None:
-        found.note = "Counted from the end of the pause."
-        after = max(now, job.paused_until)
-    left = SHOWN if job.max_runs is None else max(0, min(SHOWN, job.max_runs - runs))
-    found.fire_times = list(itertools.islice(_after(timetable, after), left))
-    return found
-
-
-def _after(timetable: Timetable, moment: datetime) -> Iterator[datetime]:
-    found = timetable.next_after(moment)
-    while found is not None:
-        yield found
-        found = timetable.next_after(found)

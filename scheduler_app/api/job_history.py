@@ -11,9 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scheduler_app import lifecycle
-from scheduler_app.lifecycle.timeline import Verdict, explain, timeline
+from scheduler_app.lifecycle.timeline import Verdict, explain, read_pauses, timeline
+from scheduler_app.lifecycle.upcoming import upcoming
 from scheduler_app.models import Backfill, Job, database_now
-from scheduler_app.rules.previewing import preview
 from scheduler_app.rules.problems import Invalid, Problem
 
 from . import permissions
@@ -176,16 +176,11 @@ def _upcoming(job: Job) -> list[dict[str, Any]]:
     """The job's next fire times; none where nothing will fire."""
     if not job.enabled or (job.paused_at is not None and job.paused_until is None):
         return []
-    plan = getattr(job, "plan", None)
     try:
-        found = preview(job.spec(), now=database_now(), runs=plan.runs if plan else 0)
+        found = upcoming(job, now=database_now(), pauses=read_pauses())
     except Invalid:
         return []
-    upcoming = [shown_fire_time(fire_time) for fire_time in found.fire_times]
-    for fire_time, shown in zip(found.fire_times, upcoming, strict=True):
-        if plan is not None and plan.skip_at == fire_time.at:
-            shown |= {"runs": False, "note": f"skipped by {plan.skip_by}"}
-    return upcoming
+    return [shown_fire_time(fire_time) for fire_time in found.fire_times]
 
 
 def _written(moment: datetime | None) -> str | None:

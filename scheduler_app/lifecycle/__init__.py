@@ -5,7 +5,13 @@ that bypass it). Each step is one short transaction that names what it expects, 
 changes nothing. The hot steps take the engine's psycopg connection, in autocommit; the verbs use Django's.
 """
 
-from .backfilling import backfill, fire_times_to_fill, missed_while_paused
+from .backfilling import (
+    MOST_FIRE_TIMES,
+    backfill,
+    fire_times_to_fill,
+    missed_by_pause,
+    missed_while_paused,
+)
 from .calendars import delete_calendar, jobs_using, save_calendar
 from .claiming import Claimed, HandBack, claim, hand_back
 from .enqueuing import TaskCall, enqueue
@@ -29,7 +35,10 @@ from .rescuing import Rescued, rescue
 from .specs import SpecCache
 from .transactions import CannotDo
 from .verbs import (
+    RUN_ALL,
     RUN_CHOICES,
+    RUN_LAST,
+    RUN_NONE,
     Cancelled,
     cancel,
     delete_jobs,
@@ -47,7 +56,11 @@ from .zones import replan_moved_zones
 
 __all__ = [
     "CHANNEL",
+    "MOST_FIRE_TIMES",
+    "RUN_ALL",
     "RUN_CHOICES",
+    "RUN_LAST",
+    "RUN_NONE",
     "Cancelled",
     "CannotDo",
     "Claimed",
@@ -77,6 +90,7 @@ __all__ = [
     "held_by",
     "jobs_using",
     "look_ahead",
+    "missed_by_pause",
     "missed_while_paused",
     "pause",
     "pause_scope",

@@ -10,7 +10,17 @@ from typing import Any
 
 import psycopg
 
-from scheduler_app.models import Backfill, Execution, Job, JobPlan, Status, Verb, database_now
+from scheduler_app.models import (
+    Backfill,
+    Execution,
+    Job,
+    JobPlan,
+    Pause,
+    PauseScope,
+    Status,
+    Verb,
+    database_now,
+)
 from scheduler_app.models.execution import LIVE
 from scheduler_app.rules import firing as rules
 from scheduler_app.rules.differences import differences
@@ -98,11 +108,13 @@ def backfill(
     by: str,
     only_missing: bool = False,
     max_running: int = 1,
+    request: str = "",
 ) -> Backfill:
     """Run the fire times in [since, until], oldest first, at most `max_running` side by side.
 
     Asking twice for the same range of the same definition runs nothing twice; `only_missing` asked again runs what
-    has failed meanwhile. The job's own limit holds too. Raises CannotDo.
+    has failed meanwhile, unless both name the same `request`, any word of the caller's, such as a form that was
+    sent twice. The job's own limit holds too. Raises CannotDo.
     """
     if since > until:
         raise CannotDo("The range ends before it begins.")
@@ -114,14 +126,10 @@ def backfill(
         if job is None:
             raise CannotDo("There is no such job; it may have been deleted.")
         moments = fire_times_to_fill(job, since, until, only_missing=only_missing)
-        key = (
-            uuid.uuid4()
-            if only_missing
-            else uuid.uuid5(
-                _NAMESPACE,
-                f"{job_id} {job.version} {since.astimezone(UTC)} {until.astimezone(UTC)}",
-            )
-        )
+        asked = f"{job_id} {job.version} {since.astimezone(UTC)} {until.astimezone(UTC)}"
+        if only_missing:
+            asked = f"{job_id} missing {request or uuid.uuid4()}"
+        key = uuid.uuid5(_NAMESPACE, asked)
         return _create(connection, job, key, since, until, moments, by, only_missing, max_running)
 
 
@@ -140,23 +148,87 @@ def missed_while_paused(job: Job, *, now: datetime) -> int:
     return sum(timetable.count(start, end) for start, end in _paused_stretches(job, now))
 
 
+def missed_by_pause(pause: Pause, *, now: datetime) -> tuple[int, int]:
+    """How many fire times a pause of a queue, a tag or everything has held back so far, and of how many jobs."""
+    counts = [count_held(job, pause, now=now) for job in jobs_held_by(pause)]
+    return sum(counts), sum(1 for count in counts if count)
+
+
+def jobs_held_by(pause: Pause) -> list[Job]:
+    """The jobs that a pause of a queue, a tag or everything holds; those with a pause of their own stay paused."""
+    jobs = Job.objects.filter(enabled=True, paused_at=None).select_related("calendar")
+    if pause.scope == PauseScope.QUEUE:
+        jobs = jobs.filter(queue=pause.value)
+    elif pause.scope == PauseScope.TAG:
+        jobs = jobs.filter(tags__contains=[pause.value])
+    return list(jobs)
+
+
+def count_held(job: Job, pause: Pause, *, now: datetime) -> int:
+    """How many fire times of the job a pause of its queue, a tag or everything has held back; 0 for an unreadable one."""
+    try:
+        timetable = _timetable(job)
+    except CannotDo:
+        return 0
+    return sum(timetable.count(start, end) for start, end in _held_stretches(job, pause, now))
+
+
+def refuse_too_many(jobs: Sequence[Job], pause: Pause) -> None:
+    """Raises CannotDo when more fire times were held back than can be run."""
+    missed = sum(count_held(job, pause, now=_end_of(pause)) for job in jobs)
+    if missed > MOST_FIRE_TIMES:
+        raise CannotDo(
+            f"{missed:,} fire times were missed during the pause of {pause}; "
+            f"at most {MOST_FIRE_TIMES:,} can be run. Run the last of each job, or none."
+        )
+
+
+def fire_times_held(job: Job, pause: Pause, *, last_only: bool) -> list[datetime]:
+    """What the end of such a pause may run after all; nothing for a job that cannot be read."""
+    try:
+        timetable = _timetable(job)
+    except CannotDo:
+        return []
+    return _within(timetable, list(_held_stretches(job, pause, _end_of(pause))), last_only)
+
+
+def _held_stretches(job: Job, pause: Pause, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    # A fire time at the very moment of such a pause is held by it, one at its end is not.
+    start = max(pause.paused_at - TICK, job.created_at)
+    end = min(now, pause.paused_until - TICK) if pause.paused_until else now
+    yield from _open_stretches(job.spec(), start, end)
+
+
+def _end_of(pause: Pause) -> datetime:
+    """The last moment that an ended pause covers."""
+    return (pause.ended_at or database_now()) - TICK
+
+
+def _within(
+    timetable: Timetable, stretches: Sequence[tuple[datetime, datetime]], last_only: bool
+) -> list[datetime]:
+    if not last_only:
+        return [moment for start, end in stretches for moment in timetable.between(start, end)]
+    for start, end in reversed(stretches):
+        last = timetable.previous_before(end + TICK)
+        if last is not None and last > start:
+            return [last]
+    return []
+
+
 def fire_times_while_paused(job: Job, *, now: datetime, last_only: bool) -> list[datetime]:
     """What a resume may run after all; raises CannotDo when that is too many."""
     timetable = _timetable(job)
     stretches = list(_paused_stretches(job, now))
     if last_only:
-        for start, end in reversed(stretches):
-            last = timetable.previous_before(end + TICK)
-            if last is not None and last > start:
-                return [last]
-        return []
+        return _within(timetable, stretches, last_only)
     missed = missed_while_paused(job, now=now)
     if missed > MOST_FIRE_TIMES:
         raise CannotDo(
             f"{job.name} missed {missed:,} fire times while it was paused; "
             f"at most {MOST_FIRE_TIMES:,} can be run. Run the last, or none."
         )
-    return [moment for start, end in stretches for moment in timetable.between(start, end)]
+    return _within(timetable, stretches, last_only)
 
 
 def _timetable(job: Job) -> Timetable:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,7 +34,7 @@ from scheduler_app.rules import firing as rules
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.spec import JobSpec
 from scheduler_app.rules.timetable import TICK, Timetable
-from scheduler_app.rules.zones import zone_names
+from scheduler_app.rules.zones import END_OF_TIME, utc, zone_names
 
 from .firing import PAUSES_SQL, pauses_of
 
@@ -75,42 +76,22 @@ def timeline(job: Job, since: datetime, until: datetime, *, limit: int = 500) ->
     Executions that somebody asked for are among it, since others wait for them. Of what is decided the newest
     `limit` entries, of what is still to come the first.
     """
-    look = _Look.at(job)
-    executions = (
-        job.executions.filter(scheduled_for__range=(since, until))
-        .select_related("node")
-        .for_lists()
-        .order_by("-scheduled_for", "-id")[:limit]
-    )
-    gaps = job.gaps.filter(last_at__gte=since, first_at__lte=until).order_by("-first_at")[:limit]
-    decided = [look.of_execution(execution) for execution in executions]
-    decided += [look.of_gap(gap) for gap in gaps]
-    return [
-        *sorted(look.to_come(since, until, limit), key=_moment_of, reverse=True),
-        *sorted(decided, key=_moment_of, reverse=True)[:limit],
-    ]
+    return Look.at(job).timeline(since, until, limit=limit)
+
+
+def following_verdicts(job: Job, *, limit: int) -> list[Verdict]:
+    """The next fire times, and those among them that will not run, oldest first; a pause is told of elsewhere."""
+    return Look.at(job).following(limit=limit)
 
 
 def explain(job: Job, at: datetime) -> str:
     """Why the job did or did not run at a moment, in a sentence or two."""
-    look = _Look.at(job)
-    executions = list(
-        job.executions.filter(scheduled_for=at).select_related("node").for_lists().order_by("id")
-    )
-    sentences = [look.of_execution(execution).sentence for execution in executions]
-    gap = job.gaps.filter(first_at__lte=at, last_at__gte=at).order_by("-first_at").first()
-    if gap is not None and _is_fire_time(look.spec_at(at), at):
-        sentences.insert(0, look.of_gap(gap, at).sentence + look.in_its_way(gap, at))
-    if any(execution.status == Status.READY for execution in executions):
-        sentences += [*look.standing_pauses(), *look.trouble()]
-    if not sentences:
-        sentences = look.silence(at)
-    return " ".join(sentences)
+    return Look.at(job).explain(at)
 
 
 def standing(job: Job) -> str:
     """How the job stands now, in a sentence or two."""
-    look = _Look.at(job)
+    look = Look.at(job)
     return " ".join([look.state(), *(look.trouble() if job.deleted_at is None else ())])
 
 
@@ -136,27 +117,86 @@ def read_pauses() -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """One look at a job: what all sentences about it are made from."""
+@dataclass(frozen=True)
+class Look:
+    """One look at a job: what all sentences about it are made from. The answers of one look agree with each other."""
 
     job: Job
     zone: ZoneInfo
-    plan: JobPlan | None
     now: datetime
-    pauses: Sequence[tuple[Any, ...]]
 
     @classmethod
-    def at(cls, job: Job) -> _Look:
+    def at(cls, job: Job, *, now: datetime | None = None) -> Look:
         # Written past the validation, the zone may be anything; the plan says so then.
         zone = ZoneInfo(job.timezone if job.timezone in zone_names() else "UTC")
-        plan = JobPlan.objects.select_related("revision").filter(pk=job.pk).first()
-        return cls(job, zone, plan, database_now(), read_pauses())
+        return cls(job, zone, now or database_now())
+
+    @cached_property
+    def plan(self) -> JobPlan | None:
+        return JobPlan.objects.select_related("revision").filter(pk=self.job.pk).first()
+
+    @cached_property
+    def pauses(self) -> Sequence[tuple[Any, ...]]:
+        return read_pauses()
+
+    @cached_property
+    def undecided_revisions(self) -> list[JobRevision]:
+        """The definitions that decide about what is not decided yet."""
+        if self.plan is None:
+            return []
+        later = self.job.revisions.filter(version__gte=self.plan.revision.version)
+        return list(later.order_by("version"))
 
     def clock(self, moment: datetime) -> str:
         return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M:%S %Z}"
 
+    def timeline(self, since: datetime, until: datetime, *, limit: int) -> list[Verdict]:
+        """As the function of this name."""
+        executions = (
+            self.job.executions.filter(scheduled_for__range=(since, until))
+            .select_related("node")
+            .for_lists()
+            .order_by("-scheduled_for", "-id")[:limit]
+        )
+        gaps = self.job.gaps.filter(last_at__gte=since, first_at__lte=until)
+        return [
+            *sorted(self.to_come(since, until, limit), key=_moment_of, reverse=True),
+            *self.decided(executions, gaps.order_by("-first_at")[:limit])[:limit],
+        ]
+
+    def following(self, *, limit: int) -> list[Verdict]:
+        """As `following_verdicts`."""
+        ahead = sorted(
+            self.to_come(self.now, utc(END_OF_TIME) - timedelta(seconds=1), limit), key=_moment_of
+        )
+        told = (PLANNED, GapReason.CALENDAR, GapReason.SKIPPED)
+        return [verdict for verdict in ahead if verdict.what in told]
+
+    def explain(self, at: datetime) -> str:
+        """As the function of this name."""
+        executions = list(
+            self.job.executions.filter(scheduled_for=at)
+            .select_related("node")
+            .for_lists()
+            .order_by("id")
+        )
+        sentences = [self.of_execution(execution).sentence for execution in executions]
+        gap = self.job.gaps.filter(first_at__lte=at, last_at__gte=at).order_by("-first_at").first()
+        if gap is not None and _is_fire_time(self.spec_at(at), at):
+            sentences.insert(0, self.of_gap(gap, at).sentence + self.in_its_way(gap, at))
+        if any(execution.status == Status.READY for execution in executions):
+            sentences += [*self.standing_pauses(), *self.trouble()]
+        if not sentences:
+            sentences = self.silence(at)
+        return " ".join(sentences)
+
     # --- What was decided ---------------------------------------------------------------------
+
+    def decided(self, executions: Iterable[Execution], gaps: Iterable[Gap]) -> list[Verdict]:
+        """The verdicts that these rows of the job are, newest first; asks the database for nothing."""
+        found = [self.of_execution(execution) for execution in executions]
+        found += [self.of_gap(gap) for gap in gaps]
+        return sorted(found, key=_moment_of, reverse=True)
 
     def of_execution(self, execution: Execution) -> Verdict:
         asked = _ASKED.get(Trigger(execution.trigger), "")
@@ -209,7 +249,7 @@ class _Look:
 
     def of_gap(self, gap: Gap, at: datetime | None = None) -> Verdict:
         """The gap as a whole, or what it says of one of its fire times."""
-        why = _why(gap.reason, gap.who, gap.detail)
+        why = gap_in_words(gap.reason, gap.who, gap.detail)
         first, last = self.clock(gap.first_at), self.clock(gap.last_at)
         if gap.count == 1:
             sentence = f"{first} did not run: {why}."
@@ -256,7 +296,7 @@ class _Look:
         for timetable, start, end, held in self._undecided(until):
             start = max(start, since - TICK)
             if held is not None:
-                why = _why(held.reason, held.who, held.detail)
+                why = gap_in_words(held.reason, held.who, held.detail)
                 yield from self._together(
                     timetable, start, end, held.reason, "does not run", "do not run", why
                 )
@@ -325,9 +365,8 @@ class _Look:
         self, plan: JobPlan, until: datetime
     ) -> Iterator[tuple[JobSpec, datetime, datetime]]:
         """The definitions that decide about what is not decided, each with its time as (start, end]."""
-        revisions = self.job.revisions.filter(version__gte=plan.revision.version)
         start, spec = plan.decided_until, None
-        for revision in revisions.order_by("version"):
+        for revision in self.undecided_revisions:
             end = min(max(start, revision.created_at), until)
             if spec is not None and start < end:
                 yield spec, start, end
@@ -487,7 +526,8 @@ def _moment_of(verdict: Verdict) -> datetime:
     return verdict.first_at
 
 
-def _why(reason: str, who: str, detail: str) -> str:
+def gap_in_words(reason: str, who: str, detail: str) -> str:
+    """A gap's reason as people read it: `paused by ana (inventory)`."""
     text = str(GapReason(reason).label) if reason in GapReason.values else reason
     if who:
         text += f" by {who}"

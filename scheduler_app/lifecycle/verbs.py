@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from django.db.models import F
 
 from scheduler_app.models import (
@@ -277,8 +278,7 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
     The fire times meanwhile stay a gap. `run` says which of them are run after all, as a backfill: "none", the
     "last" of each job, or "all". Raises CannotDo when those are too many.
     """
-    if run not in RUN_CHOICES:
-        raise CannotDo(f"Run {', '.join(RUN_CHOICES)} of the missed fire times, not {run!r}.")
+    _check_choice(run)
     ids = sorted(set(job_ids))
     with acting_as(by):
         found = _lock_jobs(ids, paused_at__isnull=False)
@@ -313,8 +313,11 @@ def _end_of_pause(job: Job, run: str) -> dict[str, Any]:
     return differences(held, {} if run == RUN_NONE else {"run": run})
 
 
-def skip_next(job_id: int, *, by: str) -> datetime:
-    """The job's next fire time becomes a gap; returns it. Raises CannotDo when there is none to skip."""
+def skip_next(job_id: int, *, by: str, expected: datetime | None = None) -> datetime:
+    """The job's next fire time becomes a gap; returns it. Raises CannotDo when there is none to skip.
+
+    With `expected`, also when the next is another one by now: who saw 12:00 on a page must not skip 13:00.
+    """
     with transaction_on_psycopg() as connection:
         connection.execute(LOCK_PLANS_SQL, {"job_ids": [job_id]})
         plan = JobPlan.objects.filter(pk=job_id).first()
@@ -329,6 +332,11 @@ def skip_next(job_id: int, *, by: str) -> datetime:
                 "The job was edited a moment ago and is being planned; try again."
                 if plan.dirty
                 else "The job has no next fire time: it is paused, disabled, over, or runs by hand only."
+            )
+        if expected is not None and expected != plan.next_fire_at:
+            raise CannotDo(
+                f"The next fire time is {plan.next_fire_at:%Y-%m-%d %H:%M:%S} UTC by now, not "
+                f"{expected.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC. Nothing is skipped."
             )
         JobPlan.objects.filter(pk=job_id).update(skip_at=plan.next_fire_at, skip_by=by, dirty=True)
         _record_skip(Verb.JOB_SKIP, job_id, None, plan.next_fire_at, by=by)
@@ -381,17 +389,43 @@ def pause_scope(
     return created
 
 
-def resume_scope(pause_id: int, *, by: str) -> bool:
-    """End a pause of a queue, a tag or everything; False when it was over."""
+def resume_scope(pause_id: int, *, by: str, run: str = RUN_NONE) -> bool:
+    """End a pause of a queue, a tag or everything; False when it was over.
+
+    `run` as for `resume`, for each job that was held by this pause and has none of its own.
+    """
+    _check_choice(run)
     with transaction_on_psycopg() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.PAUSES])
         pause = Pause.objects.filter(pk=pause_id, ended_at=None).first()
         if pause is None:
             return False
         Pause.objects.filter(pk=pause_id).update(ended_at=DatabaseNow(), ended_by=by)
-        record(Verb.PAUSE_END, [Subject("pause", pause_id, str(pause))], by=by)
+        changes = {} if run == RUN_NONE else differences({}, {"run": run})
+        record(Verb.PAUSE_END, [Subject("pause", pause_id, str(pause), changes=changes)], by=by)
+        if run != RUN_NONE:
+            pause.refresh_from_db(fields=["ended_at"])
+            _run_what_was_held(connection, pause, by=by, run=run)
         notices.notify(connection, notices.PLAN)
     return True
+
+
+def _run_what_was_held(
+    connection: psycopg.Connection[Any], pause: Pause, *, by: str, run: str
+) -> None:
+    jobs = backfilling.jobs_held_by(pause)
+    connection.execute(LOCK_PLANS_SQL, {"job_ids": sorted(job.pk for job in jobs)})
+    if run == RUN_ALL:
+        backfilling.refuse_too_many(jobs, pause)
+    for job in jobs:
+        moments = backfilling.fire_times_held(job, pause, last_only=run == RUN_LAST)
+        if moments:
+            backfilling.run_fire_times(connection, job, moments, by=by)
+
+
+def _check_choice(run: str) -> None:
+    if run not in RUN_CHOICES:
+        raise CannotDo(f"Run {', '.join(RUN_CHOICES)} of the missed fire times, not {run!r}.")
 
 
 def cancel(execution_ids: Iterable[int], *, by: str, reason: str = "") -> Cancelled:

@@ -10,13 +10,14 @@ from django.template.context import RequestContext
 from django.utils.safestring import SafeString
 
 from scheduler_app.admin import display, overview
-from scheduler_app.admin.html import badge_html, glyph_html, moment_html
+from scheduler_app.admin.html import badge_html, glyph_html, moment_html, verdict_key
 
 register = template.Library()
 
 register.filter("printable", display.printable)
 register.filter("pretty_json", display.pretty_json)
 register.filter("reason_in_words", display.reason_in_words)
+register.filter("verdict_key", verdict_key)
 
 
 @register.filter

@@ -395,6 +395,19 @@ def test_filling_holes_twice_fills_them_once_and_again_what_failed_meanwhile(con
     assert runs_of(job) == ["11:40", "11:40", "11:50", "12:00"]
 
 
+def test_a_form_that_was_sent_twice_is_one_request_even_if_its_runs_have_failed(connection, clock):
+    job = ten_minutely()
+    node = make_node(connection)
+    first = fill(job, only_missing=True, max_running=10, request="form 1")
+    finish(connection, *[done(run, "failed") for run in claim(connection, node, limit=20)])
+
+    again = fill(job, only_missing=True, max_running=10, request="form 1")
+    other = fill(job, only_missing=True, max_running=10, request="form 2")
+
+    assert again == first and (first.count, other.count) == (7, 1)
+    assert job.executions.count() == first.count + other.count
+
+
 @pytest.mark.parametrize("only_missing", [False, True])
 def test_two_people_who_ask_at_once_run_nothing_twice(only_missing, connection, clock):
     """Proves I26 under concurrency."""

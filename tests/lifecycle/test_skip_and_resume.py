@@ -332,6 +332,18 @@ def test_a_job_that_does_not_exist_or_is_being_planned_is_refused(connection, cl
         lifecycle.skip_next(job.pk, by="ann")
 
 
+def test_the_one_that_was_seen_is_skipped_or_none(connection, clock):
+    job = every_ten_seconds()
+    settle(connection)
+    clock.tick(11)
+    turn(connection)
+
+    with pytest.raises(CannotDo, match="12:00:20 UTC by now, not 2030-01-01 12:00:10 UTC"):
+        lifecycle.skip_next(job.pk, by="ann", expected=after_noon(10))
+    assert plan_of(job).skip_at is None
+    assert lifecycle.skip_next(job.pk, by="ann", expected=after_noon(20)) == after_noon(20)
+
+
 # --- Resume with a choice ---------------------------------------------------------------------
 
 
@@ -706,3 +718,75 @@ def test_an_unreadable_schedule_can_be_resumed_and_has_nothing_to_choose(connect
     with pytest.raises(CannotDo, match="minute: 99"):
         lifecycle.resume([job.pk], by="bob", run="all")
     assert lifecycle.resume([job.pk], by="bob") == [job.pk]
+
+
+# --- The same for a queue, a tag or everything ------------------------------------------------
+
+
+def held_for(seconds: float, connection: Connection, clock, scope: str, value: str = ""):
+    """A pause that began 5 s after noon and has held for so many seconds."""
+    settle(connection)
+    clock.tick(5)
+    pause = lifecycle.pause_scope(scope, value, by="ann", reason="inventory")
+    settle(connection)
+    clock.tick(seconds)
+    return pause
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        ("none", []),
+        ("last", ["12:00:40"]),
+        ("all", ["12:00:10", "12:00:20", "12:00:30", "12:00:40"]),
+    ],
+)
+@pytest.mark.parametrize(("scope", "value"), [("all", ""), ("queue", "imports"), ("tag", "stock")])
+def test_the_end_of_a_pause_of_many_runs_what_was_chosen_for_each(
+    scope, value, run, expected, connection, clock
+):
+    jobs = [every_ten_seconds(queue="imports", tags=["stock"]) for _ in range(2)]
+    other = every_ten_seconds() if scope != "all" else None
+    pause = held_for(40, connection, clock, scope, value)
+    assert lifecycle.missed_by_pause(pause, now=after_noon(45)) == (8, 2)
+
+    assert lifecycle.resume_scope(pause.pk, by="bob", run=run)
+    clock.tick(10)
+    turn(connection)
+
+    for job in jobs:
+        assert made_up(job) == expected
+        assert story(job)[0] == "12:00:10-12:00:40 paused 4"
+    if other is not None:
+        assert made_up(other) == []
+
+
+def test_a_job_with_a_pause_of_its_own_stays_paused_when_that_of_many_ends(connection, clock):
+    job = every_ten_seconds(tags=["stock"])
+    pause = held_for(40, connection, clock, "tag", "stock")
+    lifecycle.pause([job.pk], by="ann")
+    off, broken = (
+        every_ten_seconds(tags=["stock"], enabled=False),
+        every_ten_seconds(tags=["stock"]),
+    )
+    Job.objects.filter(pk=broken.pk).update(schedule="not one")
+
+    assert lifecycle.missed_by_pause(pause, now=after_noon(45)) == (0, 0)
+    assert lifecycle.resume_scope(pause.pk, by="bob", run="all")
+
+    assert [made_up(one) for one in (job, off, broken)] == [[], [], []]
+
+
+def test_more_than_can_be_run_are_refused_and_the_pause_stands(connection, clock, monkeypatch):
+    every_ten_seconds(tags=["stock"])
+    pause = held_for(40, connection, clock, "tag", "stock")
+    monkeypatch.setattr(backfilling, "MOST_FIRE_TIMES", 3)
+
+    with pytest.raises(CannotDo, match="4 fire times were missed during the pause of tag stock"):
+        lifecycle.resume_scope(pause.pk, by="bob", run="all")
+    pause.refresh_from_db()
+    assert pause.ended_at is None
+    with pytest.raises(CannotDo, match="not 'some'"):
+        lifecycle.resume_scope(pause.pk, by="bob", run="some")
+    assert lifecycle.resume_scope(pause.pk, by="bob", run="last")
+    assert not lifecycle.resume_scope(pause.pk, by="bob", run="last")

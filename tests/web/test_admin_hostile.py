@@ -113,6 +113,11 @@ def test_all_pages_open_and_nothing_becomes_markup(boss: Browser) -> None:
         f"{JOBS}{job.pk}/",
         f"{JOBS}{job.pk}/change/",
         f"{JOBS}{job.pk}/pause/",
+        f"{JOBS}{job.pk}/resume/",
+        f"{JOBS}{job.pk}/backfill/",
+        f"{JOBS}{job.pk}/timeline/",
+        f"{JOBS}{job.pk}/timeline/?at=2030-01-01&before=%3Cscript%3E",
+        f"{JOBS}{job.pk}/timeline/?at=%00%3Cscript%3E&before=2030-99-99T00:00:00Z",
         f"{JOBS}{job.pk}/run/",
         f"{JOBS}{job.pk}/run/?execution={execution.pk}",
         f"{JOBS}{job.pk}/delete/",
@@ -139,8 +144,9 @@ def test_verbs_and_their_messages_are_harmless_too(boss: Browser) -> None:
 
     boss.open(JOBS)
     assert_harmless(boss.choose("pause_selected", job))
-    boss.open(f"{JOBS}{job.pk}/")
+    assert_harmless(boss.open(f"{JOBS}{job.pk}/resume/"))
     assert_harmless(boss.press("Resume"))
+    boss.open(f"{JOBS}{job.pk}/")
     assert_harmless(boss.press("Run now"))
     boss.open(f"{EXECUTIONS}{execution.pk}/change/")
     assert_harmless(boss.press("Retry"))

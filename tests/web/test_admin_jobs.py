@@ -218,25 +218,12 @@ def test_an_end_that_is_over_or_unreadable_is_refused_at_its_field(until: str) -
     assert not Job.objects.get().paused_at
 
 
-def test_resume_is_one_press() -> None:
-    job = make_job()
-    lifecycle.pause([job.pk], by="ben")
-    browser = Browser(*OPERATOR)
-    browser.open(f"{JOBS}{job.pk}/")
-
-    browser.press("Resume")
-
-    job.refresh_from_db()
-    assert job.paused_at is None
-    assert log_of(job) == ["ana: Resumed."]
-
-
 def test_resuming_a_job_says_which_other_pause_still_holds_it() -> None:
     job = make_job(tags=["nightly"])
     lifecycle.pause([job.pk], by="ben")
     lifecycle.pause_scope("tag", "nightly", by="ben")
     browser = Browser(*OPERATOR)
-    browser.open(f"{JOBS}{job.pk}/")
+    browser.open(f"{JOBS}{job.pk}/resume/")
 
     page = browser.press("Resume")
 
@@ -438,7 +425,8 @@ def test_the_page_tells_the_story_of_the_job() -> None:
         "At 07:00 every day (America/New_York)",
         "-05:00" if "-05:00" in page.main else "-04:00",
         "RuntimeError: no paper",
-        "3 × the one before still ran",
+        "3 fire times from",
+        "did not run: the one before still ran.",
         "v2 carl",
         "Schedule: 0 6 * * * → 0 7 * * *",
         '"size": 3',
@@ -465,7 +453,7 @@ def test_a_job_without_runs_left_has_no_fire_times_ahead() -> None:
     assert browser.open(f"{JOBS}{job.pk}/").html.count("<time") >= 2
     plan(job, runs=3)
 
-    assert "No fire time lies ahead." in browser.open(f"{JOBS}{job.pk}/").main
+    assert "There is no fire time from now on." in browser.open(f"{JOBS}{job.pk}/").main
 
 
 def test_a_definition_written_past_the_validation_does_not_break_the_pages() -> None:

@@ -7,7 +7,16 @@ from datetime import timedelta
 import pytest
 
 from scheduler_app import lifecycle
-from scheduler_app.models import Gap, Node, NodeState, Pause, Status, database_now
+from scheduler_app.models import (
+    Execution,
+    Gap,
+    Job,
+    Node,
+    NodeState,
+    Pause,
+    Status,
+    database_now,
+)
 
 from .admin_support import (
     EXECUTIONS,
@@ -119,6 +128,7 @@ def test_a_queue_is_paused_and_resumed() -> None:
     assert pause.paused_until is not None
     assert "supplier down" in browser.page.main
 
+    browser.open(browser.page.links["Resume…"])
     browser.press("Resume")
 
     pause.refresh_from_db()
@@ -126,6 +136,26 @@ def test_a_queue_is_paused_and_resumed() -> None:
     assert "supplier down" not in browser.page.main
     assert "supplier down" in browser.open(f"{PAUSES}?state=ended").main
     assert log_of(pause) == ["ana: Paused: supplier down", "ana: Resumed."]
+
+
+def test_the_end_of_a_pause_of_many_asks_which_of_the_missed_fire_times_to_run() -> None:
+    now = database_now()
+    for _ in range(2):
+        job = make_job(schedule="@every 10m", tags=["db"], anchor_at=now - timedelta(minutes=5))
+        Job.objects.filter(pk=job.pk).update(created_at=now - timedelta(days=1))
+    pause = lifecycle.pause_scope("tag", "db", by="ben", reason="DB work")
+    Pause.objects.filter(pk=pause.pk).update(paused_at=now - timedelta(minutes=60))
+    browser = Browser(*OPERATOR)
+
+    page = browser.open(f"{PAUSES}{pause.pk}/resume/")
+    assert "Paused for 1 h by ben: DB work. 12 fire times of 2 jobs were missed." in page.main
+    assert "all 12, oldest first" in page.main
+    browser.press("Resume", run="last")
+
+    assert Execution.objects.filter(trigger="backfill").count() == 2
+    assert log_of(pause) == ["ana: Resumed, and run the last of the missed fire times."]
+    browser.open(f"{PAUSES}{pause.pk}/resume/")
+    assert "The pause of tag db was over." in browser.press("Resume").main
 
 
 @pytest.mark.parametrize(
@@ -159,7 +189,9 @@ def test_pauses_need_their_permissions() -> None:
     assert viewer.post(f"{PAUSES}{pause.pk}/resume/").status_code == 403
     assert viewer.post(f"{PAUSES}add/", scope="tag", value="x").status_code == 403
     operator = Browser(*OPERATOR, name="operator")
-    assert operator.client.get(f"{PAUSES}{pause.pk}/resume/").status_code == 405
+    operator.open(f"{PAUSES}{pause.pk}/resume/")
+    pause.refresh_from_db()
+    assert pause.ended_at is None
     assert operator.client.post(f"{PAUSES}{pause.pk}/resume/").status_code == 403
 
     pause.refresh_from_db()

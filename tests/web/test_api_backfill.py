@@ -163,7 +163,7 @@ def test_the_next_fire_time_is_skipped_and_taken_back(operator: ApiClient, hourl
     assert operator.get(f"{API}/jobs/hourly").json()["skip_at"] == written
     [first, second, *_] = operator.get(f"{API}/jobs/hourly/timeline").json()["upcoming"]
     assert (first["utc"], first["runs"], second["runs"]) == (written, False, True)
-    assert first["note"].startswith("skipped by operator")
+    assert first["note"].startswith("skipped by hand by operator")
     again = operator.post(f"{API}/jobs/hourly/skip-next")
     assert (again.status_code, again.json()["code"]) == (409, "conflict")
 

@@ -8,7 +8,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from scheduler_app.lifecycle.timeline import PLANNED, Verdict, explain, standing, timeline
+from scheduler_app.lifecycle.timeline import (
+    PLANNED,
+    Verdict,
+    explain,
+    following_verdicts,
+    standing,
+    timeline,
+)
 from scheduler_app.management.arguments import (
     MOMENT_FORMS,
     find_deleted_job,
@@ -17,11 +24,11 @@ from scheduler_app.management.arguments import (
     read_moment,
 )
 from scheduler_app.management.output import until_nobody_reads
-from scheduler_app.models import GapReason, Job, database_now
+from scheduler_app.models import Job, database_now
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.storable import one_line
 from scheduler_app.rules.timetable import Timetable
-from scheduler_app.rules.zones import END_OF_TIME, utc, zone_names
+from scheduler_app.rules.zones import zone_names
 
 DEFAULT_STRETCH = timedelta(hours=1)
 NEXT_SHOWN = 5
@@ -110,7 +117,7 @@ class Command(BaseCommand):
         ahead = [verdict for verdict in reversed(found) if verdict.what == PLANNED]
         complete = len(past) <= limit and len(ahead) <= limit
         verdicts = sorted([*past[:limit], *ahead[:limit]], key=lambda verdict: verdict.first_at)
-        following = _following(job, now)
+        following = following_verdicts(job, limit=NEXT_SHOWN)
         if as_json:
             self._write_json(
                 {
@@ -148,16 +155,6 @@ class Command(BaseCommand):
 
     def _write_json(self, value: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(value, indent=2))
-
-
-def _following(job: Job, now: datetime) -> list[Verdict]:
-    """The next fire times, and those among them that will not run; a pause is told of elsewhere."""
-    found = timeline(job, now, utc(END_OF_TIME) - timedelta(seconds=1), limit=NEXT_SHOWN)
-    return [
-        verdict
-        for verdict in reversed(found)
-        if verdict.what in (PLANNED, GapReason.CALENDAR, GapReason.SKIPPED)
-    ]
 
 
 def _described(job: Job) -> str:

@@ -1,0 +1,321 @@
+"""Resume with a choice, skip the next, run with a pretended fire time, backfill: as operators without JavaScript use them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from scheduler_app import lifecycle
+from scheduler_app.models import Backfill, Execution, Job, JobPlan, Status, Trigger, database_now
+
+from .admin_support import JOBS, OPERATOR, VIEWER, Browser, log_of, make_execution, make_job
+
+pytestmark = pytest.mark.django_db
+
+
+def every_ten_minutes(**fields: object) -> Job:
+    """A job whose last fire time was five minutes ago."""
+    return make_job(
+        schedule="@every 10m", anchor_at=database_now() - timedelta(minutes=5), **fields
+    )
+
+
+def paused(minutes: float, **fields: object) -> Job:
+    """A job that ben paused so long ago, with a fire time every ten minutes, the last five minutes ago."""
+    job = every_ten_minutes(**fields)
+    lifecycle.pause([job.pk], by="ben", reason="DB work")
+    Job.objects.filter(pk=job.pk).update(paused_at=database_now() - timedelta(minutes=minutes))
+    job.refresh_from_db()
+    return job
+
+
+def made_up(job: Job) -> int:
+    return job.executions.filter(trigger=Trigger.BACKFILL).count()
+
+
+# --- Resume with a choice ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("run", "executions", "told"),
+    [
+        ("none", 0, "Resumed."),
+        ("last", 1, "Resumed, and run the last of the missed fire times."),
+        ("all", 6, "Resumed, and run all missed fire times."),
+    ],
+)
+def test_a_resume_tells_what_was_missed_and_runs_what_is_chosen(
+    run: str, executions: int, told: str
+) -> None:
+    job = paused(60)
+    browser = Browser(*OPERATOR)
+    page = browser.open(f"{JOBS}{job.pk}/")
+
+    page = browser.open(page.links["Resume…"])
+    assert "Paused for 1 h by ben: DB work. 6 fire times were missed." in page.main
+    browser.press("Resume", run=run)
+
+    job.refresh_from_db()
+    assert job.paused_at is None
+    assert made_up(job) == executions
+    assert log_of(job) == [f"ana: {told}"]
+
+
+def test_without_a_choice_nothing_is_resumed_while_there_is_one() -> None:
+    job = paused(60)
+    browser = Browser(*OPERATOR)
+
+    answer = browser.post(f"{JOBS}{job.pk}/resume/")
+
+    assert answer.status_code == 200 and b"6 fire times were missed" in answer.content
+    job.refresh_from_db()
+    assert job.paused_at is not None
+    browser.open(f"{JOBS}{job.pk}/resume/")
+    browser.press("Resume", run="some")
+    assert browser.errors["run"]
+
+
+def test_where_nothing_was_missed_there_is_nothing_to_choose() -> None:
+    job = make_job()
+    lifecycle.pause([job.pk], by="ben")
+    browser = Browser(*OPERATOR)
+
+    page = browser.open(f"{JOBS}{job.pk}/resume/")
+    assert "0 fire times were missed." in page.main and "oldest first" not in page.main
+    browser.press("Resume")
+
+    job.refresh_from_db()
+    assert job.paused_at is None
+    assert log_of(job) == ["ana: Resumed."]
+
+
+def test_more_than_can_be_run_are_not_offered() -> None:
+    job = paused(60 * 24 * 100)
+    browser = Browser(*OPERATOR)
+
+    page = browser.open(f"{JOBS}{job.pk}/resume/")
+    assert "more than the 10,000 that can be run" in page.main
+    browser.press("Resume", run="all")
+
+    assert browser.errors["run"]
+
+
+def test_many_are_resumed_with_one_choice() -> None:
+    first, second = paused(30), paused(30)
+    browser = Browser(*OPERATOR)
+    browser.open(JOBS)
+
+    page = browser.choose("resume_selected", first, second)
+    assert "6 fire times were missed." in page.main and first.name in page.main
+    browser.press("Resume", run="last")
+
+    assert not Job.objects.paused().exists()
+    assert (made_up(first), made_up(second)) == (1, 1)
+
+
+# --- Skip the next ----------------------------------------------------------------------------
+
+
+def test_the_next_fire_time_is_skipped_and_the_skip_is_taken_back() -> None:
+    job = make_job(schedule="0 12 * * *", timezone="Asia/Tokyo")
+    moment = database_now().replace(minute=0, second=0, microsecond=0) + timedelta(days=1)
+    JobPlan.objects.filter(job=job).update(dirty=False, next_fire_at=moment)
+    browser = Browser(*OPERATOR)
+    browser.open(f"{JOBS}{job.pk}/")
+
+    page = browser.press("Skip the next")
+
+    plan = JobPlan.objects.get(job=job)
+    assert (plan.skip_at, plan.skip_by) == (moment, "ana")
+    assert "+09:00 will be skipped" in page.main
+    browser.press("Do not skip it")
+    assert JobPlan.objects.get(job=job).skip_at is None
+    assert len(log_of(job)) == 2
+    browser.post(f"{JOBS}{job.pk}/unskip/")
+    assert "nothing to skip" in browser.open(f"{JOBS}{job.pk}/").main
+
+
+def test_who_saw_an_older_page_skips_nothing() -> None:
+    job = make_job(schedule="@every 1h")
+    moment = database_now() + timedelta(hours=1)
+    JobPlan.objects.filter(job=job).update(dirty=False, next_fire_at=moment)
+    browser = Browser(*OPERATOR)
+    browser.open(f"{JOBS}{job.pk}/")
+    later = moment + timedelta(hours=1)
+    JobPlan.objects.filter(job=job).update(next_fire_at=later)
+
+    page = browser.press("Skip the next")
+
+    assert "Nothing is skipped." in page.main
+    assert JobPlan.objects.get(job=job).skip_at is None
+
+
+def test_a_fire_time_that_will_not_run_says_why_among_the_next() -> None:
+    job = make_job(schedule="0 * * * *", tags=["db"])
+    moment = database_now().replace(minute=0, second=0, microsecond=0) + timedelta(hours=2)
+    JobPlan.objects.filter(job=job).update(dirty=False, skip_at=moment, skip_by="ben")
+    lifecycle.pause_scope("tag", "db", by="carl", reason="DB work", until=moment)
+
+    page = Browser(*VIEWER).open(f"{JOBS}{job.pk}/")
+
+    assert "does not run: paused by carl (DB work)" in page.main
+    assert "does not run: skipped by hand by ben" in page.main
+
+
+# --- Run with a pretended fire time -----------------------------------------------------------
+
+
+def test_a_run_is_told_the_fire_time_that_was_typed_in_the_zone_of_the_job() -> None:
+    job = make_job(timezone="Asia/Tokyo")
+    browser = Browser(*OPERATOR)
+    browser.open(f"{JOBS}{job.pk}/run/")
+
+    browser.press("Run now", scheduled_for="2026-01-31 09:00")
+
+    execution = Execution.objects.get()
+    assert execution.scheduled_for == datetime(2026, 1, 31, tzinfo=UTC)
+    assert execution.spec is None
+    assert log_of(job) == ["ana: Run now for 2026-01-31 09:00:00 +09:00."]
+    browser.open(f"{JOBS}{job.pk}/run/")
+    browser.press("Run now", scheduled_for="soon")
+    assert "is not a moment" in browser.errors["scheduled_for"][0]
+
+
+# --- Backfill ---------------------------------------------------------------------------------
+
+
+def backfill_page(browser: Browser, job: Job, **values: object) -> str:
+    browser.open(f"{JOBS}{job.pk}/backfill/")
+    return browser.press("Count them", **values).main
+
+
+RANGE = {"since": "2026-01-01 00:00", "until": "2026-01-01 03:00"}
+
+
+def test_a_backfill_is_counted_before_it_runs_and_pressing_twice_runs_nothing_twice() -> None:
+    job = make_job(schedule="0 * * * *")
+    make_execution(job, status=Status.SUCCEEDED, scheduled_for=datetime(2026, 1, 1, 1, tzinfo=UTC))
+    browser = Browser(*OPERATOR)
+
+    text = backfill_page(browser, job, **RANGE, max_running=3)
+    assert "3 fire times; 1 with a success or under way is left out" in text
+    assert not Backfill.objects.exists()
+    counted = browser.page
+    browser.press("Run 3")
+    job.executions.filter(trigger=Trigger.BACKFILL).update(
+        status=Status.FAILED, finished_at=database_now()
+    )
+    browser.page = counted
+    browser.press("Run 3")
+
+    assert made_up(job) == 3
+    assert Backfill.objects.get().max_running == 3
+    assert "3 fire times from 2026-01-01 00:00:00 UTC" in browser.page.main
+    assert "0 succeeded, 3 did not, 0 to come" in browser.page.main
+
+
+def test_every_fire_time_can_be_run_again() -> None:
+    job = make_job(schedule="0 * * * *")
+    make_execution(job, status=Status.SUCCEEDED, scheduled_for=datetime(2026, 1, 1, 1, tzinfo=UTC))
+    browser = Browser(*OPERATOR)
+
+    assert "4 fire times" in backfill_page(browser, job, **RANGE, what="every")
+    browser.press("Run 4")
+
+    assert made_up(job) == 4
+
+
+def test_what_was_changed_after_the_count_is_counted_again_and_not_run() -> None:
+    job = make_job(schedule="0 * * * *")
+    browser = Browser(*OPERATOR)
+    backfill_page(browser, job, **RANGE)
+
+    page = browser.press("Run 4", until="2026-01-05 00:00")
+
+    assert "changed after it was counted" in page.main and "97 fire times" in page.main
+    assert not Backfill.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "problem"),
+    [
+        ({"since": "2026-01-02", "until": "2026-01-01"}, "until", "ends before it begins"),
+        ({"since": "", "until": "2026-01-01"}, "since", "required"),
+        ({**RANGE, "max_running": "0"}, "max_running", "greater than or equal to 1"),
+        ({"since": "2001-01-01", "until": "2026-01-01"}, "__all__", "more than 10,000 fire times"),
+    ],
+)
+def test_a_range_that_cannot_be_run_is_refused(
+    values: dict[str, str], field: str, problem: str
+) -> None:
+    job = make_job(schedule="0 * * * *")
+    browser = Browser(*OPERATOR)
+
+    backfill_page(browser, job, **values)
+
+    assert problem in browser.errors[field][0]
+
+
+def test_a_range_without_fire_times_says_so() -> None:
+    job = make_job(schedule="@manual")
+
+    assert "no fire time in this range" in backfill_page(Browser(*OPERATOR), job, **RANGE)
+
+
+# --- The timeline -----------------------------------------------------------------------------
+
+
+def test_the_timeline_tells_every_verdict_page_by_page() -> None:
+    job = make_job(schedule="@every 1h")
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for hour in range(60):
+        make_execution(
+            job,
+            status=Status.SUCCEEDED,
+            trigger=Trigger.MANUAL,
+            scheduled_for=start + timedelta(hours=hour // 3),
+        )
+    browser = Browser(*VIEWER)
+
+    page = browser.open(f"{JOBS}{job.pk}/timeline/")
+    seen = [text for text in page.links if text.startswith("Execution ")]
+    assert "is still to come" in page.main
+    # What lies at one moment is not cut in two.
+    assert len(seen) == 48
+    page = browser.open(f"{JOBS}{job.pk}/timeline/{page.links['Older']}")
+
+    assert len(seen) + sum(text.startswith("Execution ") for text in page.links) == 60
+    assert "Older" not in page.links
+
+
+def test_any_moment_can_be_asked_for() -> None:
+    job = make_job(name="report", schedule="0 * * * *", timezone="Asia/Tokyo")
+    browser = Browser(*VIEWER)
+
+    page = browser.open(f"{JOBS}{job.pk}/timeline/?at=2001-01-01+09:00")
+    assert "report did not exist at 2001-01-01 09:00:00 JST" in page.main
+    browser.open(f"{JOBS}{job.pk}/timeline/?at=yesterday")
+    assert "is not a moment" in browser.page.main
+
+
+@pytest.mark.parametrize("rights", [("view_job",), ("view_job", "view_execution")])
+def test_who_may_not_see_executions_and_gaps_sees_no_timeline(rights: tuple[str, ...]) -> None:
+    job = make_job()
+    browser = Browser(*rights)
+
+    assert "Timeline" not in browser.open(f"{JOBS}{job.pk}/").links
+    browser.open(f"{JOBS}{job.pk}/timeline/")
+    assert browser.status == 403
+
+
+@pytest.mark.parametrize("verb", ["resume", "skip", "unskip", "backfill"])
+def test_the_verbs_need_their_rights(verb: str) -> None:
+    job = paused(60)
+    browser = Browser(*VIEWER)
+
+    assert browser.client.get(f"{JOBS}{job.pk}/{verb}/").status_code in (403, 405)
+    assert browser.post(f"{JOBS}{job.pk}/{verb}/", run="all").status_code == 403
+    page = browser.open(f"{JOBS}{job.pk}/")
+    assert not {"Resume…", "Backfill…", "Run with…"} & set(page.links)
+    assert not page.own_buttons
