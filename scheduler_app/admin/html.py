@@ -35,6 +35,16 @@ def moment_html(
     return format_html('{} <span class="sch-rel">{}</span>', shown, relative(moment, now))
 
 
+def countdown_html(moment: datetime, now: datetime, zone_name: str) -> SafeString:
+    """`in 5 min 3 s`; a script that counts it down finds the moment in the attribute."""
+    return format_html(
+        '<time class="sch-rel" datetime="{0}" data-countdown="{0}" title="{1}">{2}</time>',
+        moment.isoformat(),
+        clock(moment, zone_of(zone_name)),
+        relative(moment, now),
+    )
+
+
 def glyph_html(key: str) -> SafeString:
     """The sign for a state; always beside its word, so it is hidden from screen readers."""
     known = key if key in GLYPHS else "problem"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,34 +40,28 @@ FROM scheduler_app_node
 WHERE state IN ('active', 'draining')
 """
 
-RECENT_COUNTS_SQL = """
-SELECT status, count(*)
-FROM (
-    SELECT status
-    FROM scheduler_app_execution
-    WHERE scheduled_for > scheduler_now() - %(window)s AND scheduled_for <= scheduler_now()
-    ORDER BY scheduled_for DESC
-    LIMIT %(limit)s
-) AS recent
-GROUP BY status
-"""
-
-FAILING_SQL = """
-SELECT recent.job_id, job.name, job.timezone, count(*), max(recent.scheduled_for),
-    (array_agg(recent.error ORDER BY recent.scheduled_for DESC))[1]
-FROM (
-    SELECT job_id, scheduled_for, left(error, 300) AS error
-    FROM scheduler_app_execution
-    WHERE status IN ('failed', 'cancelled', 'lost')   -- as in the index that holds them
-      AND status <> 'cancelled'
-      AND scheduled_for > scheduler_now() - %(window)s
-    ORDER BY scheduled_for DESC, id DESC
-    LIMIT %(limit)s
-) AS recent
-JOIN scheduler_app_job AS job ON job.id = recent.job_id AND job.deleted_at IS NULL
-GROUP BY recent.job_id, job.name, job.timezone
-ORDER BY max(recent.scheduled_for) DESC
-LIMIT %(jobs)s
+# What is paused, by itself or with its queue or tag, or to be skipped, is not up next.
+NEXT_UP_SQL = """
+SELECT job.id, job.name, job.timezone, plan.next_fire_at
+FROM scheduler_app_jobplan AS plan
+JOIN scheduler_app_job AS job ON job.id = plan.job_id
+WHERE plan.next_fire_at IS NOT NULL
+  AND plan.skip_at IS DISTINCT FROM plan.next_fire_at
+  AND job.deleted_at IS NULL AND job.paused_at IS NULL
+  AND (%(job_ids)s::bigint[] IS NULL OR job.id = ANY(%(job_ids)s))
+  AND NOT EXISTS (
+      SELECT
+      FROM scheduler_app_pause AS pause
+      WHERE pause.ended_at IS NULL
+        AND (pause.paused_until IS NULL OR pause.paused_until > scheduler_now())
+        AND (
+            pause.scope = 'all'
+            OR pause.scope = 'queue' AND pause.value = job.queue
+            OR pause.scope = 'tag' AND pause.value = ANY(job.tags)
+        )
+  )
+ORDER BY plan.next_fire_at
+LIMIT %(limit)s
 """
 
 
@@ -115,15 +109,13 @@ class Pulse:
 
 
 @dataclass(frozen=True, slots=True)
-class FailingJob:
-    """A job with failures, how many, and the last."""
+class NextUp:
+    """A job and its next fire time."""
 
     job_id: int
     name: str
     timezone: str
-    failures: int
-    last_at: datetime
-    error: str
+    at: datetime
 
 
 def last_runs(job_ids: Iterable[int]) -> dict[int, LastRun]:
@@ -140,18 +132,12 @@ def pulse() -> Pulse:
         return Pulse(*cursor.fetchone())
 
 
-def recent_counts(window: timedelta, *, limit: int) -> dict[str, int]:
-    """Executions by status whose fire times lie in the last `window`; of the newest `limit` at most."""
+def next_up(*, limit: int, job_ids: Collection[int] | None = None) -> list[NextUp]:
+    """The jobs that fire next, by index however many there are."""
+    wanted = None if job_ids is None else list(job_ids)
     with _cursor() as cursor:
-        cursor.execute(RECENT_COUNTS_SQL, {"window": window, "limit": limit})
-        return dict(cursor.fetchall())
-
-
-def failing_jobs(window: timedelta, *, jobs: int, limit: int = 1000) -> list[FailingJob]:
-    """The jobs that failed last, from the newest `limit` failures of the last `window`."""
-    with _cursor() as cursor:
-        cursor.execute(FAILING_SQL, {"window": window, "jobs": jobs, "limit": limit})
-        return [FailingJob(*row) for row in cursor.fetchall()]
+        cursor.execute(NEXT_UP_SQL, {"limit": limit, "job_ids": wanted})
+        return [NextUp(*row) for row in cursor.fetchall()]
 
 
 @contextmanager

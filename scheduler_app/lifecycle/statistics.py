@@ -178,6 +178,35 @@ GROUP BY queue
 ORDER BY queue
 """
 
+RUNNING_SQL = """
+SELECT
+    running.id, running.job_id, COALESCE(job.name, running.spec ->> 'name', ''), running.node_id,
+    node.name, running.started_at, running.attempt, running.cancel_requested_at IS NOT NULL,
+    usual.took_s
+FROM (
+    SELECT id, job_id, spec, node_id, started_at, attempt, cancel_requested_at
+    FROM scheduler_app_execution
+    WHERE status = 'running' AND {only}
+    ORDER BY started_at, id
+    LIMIT %(limit)s
+) AS running
+LEFT JOIN scheduler_app_job AS job ON job.id = running.job_id
+LEFT JOIN scheduler_app_node AS node ON node.id = running.node_id
+LEFT JOIN LATERAL (
+    SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
+        ORDER BY extract(epoch FROM finished_at - started_at)::float8
+    ) FILTER (WHERE status = 'succeeded') AS took_s
+    FROM (
+        SELECT status, started_at, finished_at
+        FROM scheduler_app_execution
+        WHERE job_id = running.job_id
+        ORDER BY scheduled_for DESC
+        LIMIT %(last)s
+    ) AS newest
+) AS usual ON true
+ORDER BY running.started_at, running.id
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
@@ -276,6 +305,21 @@ class QueueDepth:
     """For how long the oldest waits; None when nothing does."""
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An execution that runs, and how long a success of its job takes."""
+
+    id: int
+    job_id: int | None
+    name: str
+    node_id: int
+    node_name: str | None
+    started_at: datetime | None
+    attempt: int
+    is_cancelled: bool
+    usual: Percentiles
+
+
 def job_statistics(
     job_ids: Collection[int], *, window: timedelta | None = None, last: int = LAST_RUNS
 ) -> dict[int, JobStatistics]:
@@ -303,10 +347,14 @@ def job_statistics(
 
 
 def slices(
-    window: timedelta, step: timedelta, *, job_ids: Collection[int] | None = None
+    window: timedelta,
+    step: timedelta,
+    *,
+    job_ids: Collection[int] | None = None,
+    now: datetime | None = None,
 ) -> list[Slice]:
     """The window up to now in slices of `step`, oldest first; they begin at whole multiples, so that bars stand still."""
-    now = database_now()
+    now = now or database_now()
     epoch = datetime.fromtimestamp(0, now.tzinfo)
     until = now - (now - epoch) % step + step
     parameters = {
@@ -362,6 +410,12 @@ def error_groups(
 def queue_depths(*, job_ids: Collection[int] | None = None) -> list[QueueDepth]:
     """Every queue in which something waits or runs, by name."""
     return [QueueDepth(*row) for row in _rows(QUEUES_SQL, {"limit": DEPTH_COUNTED_TO}, job_ids)]
+
+
+def running_now(*, limit: int, job_ids: Collection[int] | None = None) -> list[Running]:
+    """What runs, the longest first, beside how long the job took in its newest executions."""
+    rows = _rows(RUNNING_SQL, {"limit": limit, "last": LAST_RUNS}, job_ids)
+    return [Running(*(*facts, Percentiles(*(took_s or ())))) for *facts, took_s in rows]
 
 
 def _rows(

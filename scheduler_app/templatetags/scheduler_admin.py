@@ -10,7 +10,14 @@ from django.template.context import RequestContext
 from django.utils.safestring import SafeString
 
 from scheduler_app.admin import display, overview
-from scheduler_app.admin.html import badge_html, glyph_html, moment_html, verdict_key
+from scheduler_app.admin.front_page import front_page
+from scheduler_app.admin.html import (
+    badge_html,
+    countdown_html,
+    glyph_html,
+    moment_html,
+    verdict_key,
+)
 
 register = template.Library()
 
@@ -48,6 +55,24 @@ def utc(value: datetime) -> str:
 def ago(value: datetime, now: datetime) -> str:
     """`12 s ago`, `in 5 min 3 s`."""
     return display.relative(value, now)
+
+
+@register.filter
+def grouped(value: int) -> str:
+    """`12,345`."""
+    return f"{value:,}"
+
+
+@register.filter
+def plain(value: float) -> str:
+    """A coordinate of a drawing, the same in every language."""
+    return f"{value:g}"
+
+
+@register.simple_tag
+def countdown(value: datetime, now: datetime, zone: str = "UTC") -> SafeString:
+    """How long until a moment, which scripts count down; the moment itself in its zone as a hint."""
+    return countdown_html(value, now, zone)
 
 
 @register.simple_tag(takes_context=True)
@@ -97,4 +122,4 @@ def scheduler_banner(context: RequestContext) -> dict[str, Any]:
 @register.inclusion_tag("admin/scheduler_app/overview.html", takes_context=True)
 def scheduler_overview(context: RequestContext) -> dict[str, Any]:
     """What happens now, as far as the user may see it."""
-    return {"request": context["request"], **overview.overview_for(context["request"])}
+    return {"request": context["request"], **front_page(context["request"])}

@@ -222,35 +222,3 @@ def test_gaps_say_why_in_words() -> None:
     assert jobs_in(f"?job={job.pk}") == {"imports"}
     assert jobs_in("?reason=missed") == {"exports"}
     assert jobs_in("?q=import") == {"imports"}
-
-
-def test_the_front_page_shows_what_happens_now() -> None:
-    now = database_now()
-    node = make_node(name="web-1")
-    job = make_job(name="imports", schedule="@every 1h")
-    job.plan.__class__.objects.update(next_fire_at=now + timedelta(minutes=20), dirty=False)
-    make_execution(
-        job, status=Status.FAILED, error="no paper", scheduled_for=now - timedelta(minutes=5)
-    )
-    make_execution(
-        make_job(name="slow"),
-        status=Status.RUNNING,
-        node=node,
-        scheduled_for=now - timedelta(minutes=1),
-        started_at=now - timedelta(minutes=1),
-    )
-
-    text = Browser(*VIEWER).open("/admin/").main
-
-    for part in ("1 Failed", "1 Running", "imports in 19 min", "slow for 1 min on web-1"):
-        assert part in text
-    assert "1 × in 24 h, last 5 min ago no paper" in text
-    assert "web-1 0 of 10 busy" in text
-
-
-def test_the_front_page_shows_only_what_one_may_see() -> None:
-    make_execution(make_job(name="imports"), status=Status.FAILED)
-
-    text = Browser("view_node").open("/admin/").main
-
-    assert "imports" not in text and "Failed" not in text

@@ -1,0 +1,108 @@
+"""The front page renews itself while somebody looks at it, and works where no script runs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from playwright.sync_api import Page, Route, expect
+
+from scheduler_app.models import Status, database_now
+from tests.web.admin_support import make_execution, make_job, make_node
+
+from .support import OpenPage, Trap
+
+
+def fail(name: str) -> None:
+    make_execution(
+        make_job(name=name),
+        status=Status.FAILED,
+        error=f"{name} went wrong",
+        scheduled_for=database_now() - timedelta(minutes=1),
+    )
+
+
+def test_it_renews_itself_without_a_reload(page: Page):
+    page.clock.install()
+    page.goto("/admin/")
+    expect(page.locator("#sch-part-errors")).to_contain_text("No failure in 24 hours")
+
+    page.evaluate("window.isTheSamePage = true")
+    fail("imports")
+    make_node(name="fresh node")
+    page.clock.fast_forward(6000)
+
+    expect(page.locator("#sch-part-errors")).to_contain_text("imports went wrong")
+    expect(page.locator("#sch-part-nodes")).to_contain_text("fresh node")
+    assert page.evaluate("window.isTheSamePage")
+
+
+def test_what_somebody_is_at_stays(page: Page):
+    fail("imports")
+    page.clock.install()
+    page.goto("/admin/")
+    page.locator("#sch-part-errors a").first.focus()
+    page.locator("#sch-table-hour summary").click()
+    page.locator("#sch-part-errors a").first.focus()
+
+    fail("exports")
+    page.clock.fast_forward(6000)
+
+    expect(page.locator("#sch-part-counts")).to_contain_text("2 Failed")
+    expect(page.locator("#sch-part-errors")).not_to_contain_text("exports")
+    expect(page.locator("#sch-table-hour table")).to_be_visible()
+
+
+def test_it_asks_nothing_while_the_tab_is_hidden_or_stopped(page: Page):
+    page.clock.install()
+    page.goto("/admin/")
+    asked: list[str] = []
+    page.on("request", lambda request: "/live/" in request.url and asked.append(request.url))
+
+    page.get_by_role("button", name="Stop updating").click()
+    page.clock.fast_forward(60_000)
+    assert asked == []
+
+    with page.expect_response("**/live/"):
+        page.get_by_role("button", name="Update again").click()
+    expect(page.get_by_role("button", name="Stop updating")).to_be_visible()
+
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    asked.clear()
+    page.clock.fast_forward(60_000)
+    assert asked == []
+
+    with page.expect_request("**/live/"):
+        page.evaluate(
+            "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
+        )
+
+
+def test_a_server_that_does_not_answer_is_said_and_asked_again(page: Page, trap: Trap):
+    trap.forgive("status of 503")
+    page.clock.install()
+    page.goto("/admin/")
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=503)
+
+    page.route("**/live/", refuse)
+    page.clock.fast_forward(6000)
+    expect(page.get_by_role("status")).to_contain_text("does not answer")
+    page.unroute("**/live/", refuse)
+    page.clock.fast_forward(31_000)
+    expect(page.get_by_role("status")).to_be_empty()
+
+
+def test_without_javascript_it_shows_how_things_stand(open_page: OpenPage):
+    fail("imports")
+
+    page = open_page("/admin/", javascript=False)
+
+    expect(page.locator("#sch-part-errors")).to_contain_text("imports went wrong")
+    expect(page.get_by_role("button", name="Stop updating")).to_have_count(0)
+    page.get_by_role("link", name="imports went wrong").click()
+    page.get_by_role("button", name="Retry it").click()
+    expect(page.locator(".messagelist")).to_contain_text("1 execution will be tried again")
