@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run password test test-latest test-zones bench check format clean venv venv-dev venv-latest
+.PHONY: help run password test test-latest test-zones bench faults faults-long check format clean venv venv-dev venv-latest
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,13 +21,19 @@ password: venv ## print the operator's user name and password again
 	@DEBUG="$${DEBUG:-1}" exec $(BIN)/python manage.py operatorpassword
 
 test: venv-dev ## run the tests (ARGS="-k word"; TEST_DATABASE_URL=... for a server of your own)
-	@exec $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-latest: venv-latest ## run the tests on Django 6.1, which needs Python 3.12 or newer
-	@exec $(VENV_LATEST)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+	@exec $(VENV_LATEST)/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-zones: venv-dev ## the rules of time in every zone of the zone data, 2024 to 2030 (half an hour)
 	@SCHEDULE_SWEEP=all exec $(BIN)/python -m pytest tests/rules/test_cron_zones.py $(ARGS)
+
+faults: venv-dev ## break running nodes on purpose, in every way that docs/faults.md lists (a quarter of an hour)
+	@FAULTS=quick exec $(BIN)/python -m pytest -n $(WORKERS) tests/faults $(ARGS)
+
+faults-long: venv-dev ## the same for release candidates, and an hour of everything at once (a night)
+	@FAULTS=long exec $(BIN)/python -m pytest -n $(WORKERS) tests/faults $(ARGS)
 
 # What `check --deploy` looks at: settings as in production. It connects to no database.
 PRODUCTION := DEBUG=0 DATABASE_URL=postgresql://localhost/unused ALLOWED_HOSTS=example.org \

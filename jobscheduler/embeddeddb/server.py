@@ -135,15 +135,18 @@ class EmbeddedServer:
             self._start()
             return True
 
-    def stop(self) -> bool:
-        """Stop the server, ending its clients' sessions; False when it was not running."""
+    def stop(self, *, mode: str = "fast") -> bool:
+        """Stop the server, ending its clients' sessions; False when it was not running.
+
+        The mode is one of `pg_ctl`: after "immediate" the next start recovers as after a crash.
+        """
         if not self.place.data.exists():
             return False
         with self._lock():
             # One that has only begun to start does not answer yet.
             if self._readiness() == 2 and not self._postmaster():
                 return False
-            done = self._pg("pg_ctl", "-w", "-m", "fast", "-t", "60", "stop", "-D", self.place.data)
+            done = self._pg("pg_ctl", "-w", "-m", mode, "-t", "60", "stop", "-D", self.place.data)
             if done.returncode != 0 and self._postmaster():
                 raise EmbeddedDatabaseError(
                     f"The embedded database in {self.place.data} did not stop: {done.stdout.strip()}"
