@@ -105,10 +105,11 @@ class Node:
             progress=pool.progress,
             on_retry=lambda s: self._scheduler.expect(s),
         )
+        self._upkeep = Upkeep(self._config, self._gauges)
         listener = Listener(
             self._config,
             gauges=self._gauges,
-            on_notice=lambda notice: self._scheduler.heard(notice),
+            on_notice=lambda notice: self._heard(notice),
             on_change=lambda: heartbeat.beat_soon(),
         )
         heartbeat = Heartbeat(
@@ -132,12 +133,11 @@ class Node:
             session=self._session,
             wake=self._wake,
         )
-        upkeep = Upkeep(self._config, self._gauges)
-        for part in (self._recorder, pool, heartbeat, listener, upkeep):
+        for part in (self._recorder, pool, heartbeat, listener, self._upkeep):
             part.start()
         self._loop()
         listener.close()
-        upkeep.close()
+        self._upkeep.close()
         if self._declared_dead.is_set():
             # Others answer for everything that was held here; nothing of it may be written any more.
             pool.close()
@@ -245,6 +245,10 @@ class Node:
             logger.warning("the node could not say that it stopped; it will be declared dead")
         self._session.close()
         logger.info("node stopped name=%s id=%s", self.name, node_id)
+
+    def _heard(self, notice: str) -> None:
+        self._upkeep.heard(notice)
+        self._scheduler.heard(notice)
 
     def _on_drain_requested(self, by: str) -> None:
         if not self._stop.is_set():

@@ -1,4 +1,4 @@
-"""What can wait: remove old history, in batches that nobody notices, and look for new time zone data."""
+"""What can wait: bulk operations, old history, in batches that nobody notices, and new time zone data."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import psycopg
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
+from scheduler_app.lifecycle import notices
 
 from .database import Session, Unavailable
 from .gauges import Gauges
 from .threads import start_guarded
+from .wake import Wake
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +29,15 @@ PAUSE_S = 0.05
 
 
 class Upkeep:
-    """A thread that wakes once a minute."""
+    """A thread that wakes once a minute, or when somebody asks for a bulk operation."""
 
     def __init__(self, config: SchedulerConfig, gauges: Gauges) -> None:
         self._config = config
         self._gauges = gauges
         self._session = Session(config, "upkeep", gauges)
         self._closing = threading.Event()
+        self._wake = Wake()
+        self._next_prune = 0.0
 
     def start(self) -> None:
         """Start the thread."""
@@ -42,6 +46,12 @@ class Upkeep:
     def close(self) -> None:
         """Stop after the current batch."""
         self._closing.set()
+        self._wake.call()
+
+    def heard(self, notice: str) -> None:
+        """A notification arrived; called from the listener's thread."""
+        if notice == notices.BULK:
+            self._wake.call()
 
     def _run(self) -> None:
         checked_zones = False
@@ -50,14 +60,23 @@ class Upkeep:
                 if not checked_zones:
                     self._check_zones()
                     checked_zones = True
-                self._prune()
+                self._do_bulk()
+                if time.monotonic() >= self._next_prune:
+                    self._prune()
+                    self._next_prune = time.monotonic() + INTERVAL_S
             except (Unavailable, psycopg.Error) as error:
                 logger.warning("upkeep failed, trying again in %g s: %s", INTERVAL_S, error)
             # Its connection would idle for most of the time.
             self._session.close()
             self._gauges.turned("upkeep")
-            self._closing.wait(INTERVAL_S)
+            self._wake.sleep(INTERVAL_S)
         self._gauges.over("upkeep")
+
+    def _do_bulk(self) -> None:
+        while self._session.call(lifecycle.do_bulk_chunk):
+            self._gauges.turned("upkeep")
+            if self._closing.wait(PAUSE_S):
+                break
 
     def _check_zones(self) -> None:
         """Once in a process's life, which reads the zone data once: has another release moved fire times?"""

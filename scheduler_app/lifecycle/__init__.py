@@ -12,6 +12,7 @@ from .backfilling import (
     missed_by_pause,
     missed_while_paused,
 )
+from .bulk import BulkCount, continue_bulk, count_bulk, do_bulk_chunk, start_bulk, stop_bulk
 from .calendars import delete_calendar, jobs_using, save_calendar
 from .claiming import Claimed, HandBack, claim, hand_back
 from .enqueuing import TaskCall, enqueue
@@ -32,6 +33,7 @@ from .pausing import resume_expired
 from .promoting import promote_blocked
 from .pruning import Pruned, prune
 from .rescuing import Rescued, rescue
+from .selecting import Selection
 from .specs import SpecCache
 from .transactions import CannotDo
 from .verbs import (
@@ -61,6 +63,7 @@ __all__ = [
     "RUN_CHOICES",
     "RUN_LAST",
     "RUN_NONE",
+    "BulkCount",
     "Cancelled",
     "CannotDo",
     "Claimed",
@@ -73,13 +76,17 @@ __all__ = [
     "Outlook",
     "Pruned",
     "Rescued",
+    "Selection",
     "SpecCache",
     "TaskCall",
     "backfill",
     "cancel",
     "claim",
+    "continue_bulk",
+    "count_bulk",
     "delete_calendar",
     "delete_jobs",
+    "do_bulk_chunk",
     "drain_node",
     "enqueue",
     "finish",
@@ -109,6 +116,8 @@ __all__ = [
     "save_job",
     "settle_edited_jobs",
     "skip_next",
+    "start_bulk",
+    "stop_bulk",
     "stop_node",
     "tick",
     "unskip_next",

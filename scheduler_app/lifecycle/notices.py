@@ -14,6 +14,7 @@ READY = "ready"
 CANCEL = "cancel"
 NODE = "node"
 """A node's row has something to say to it."""
+BULK = "bulk"
 
 
 def notify(connection: psycopg.Connection[Any], notice: str) -> None:

@@ -60,6 +60,11 @@ WHERE backfill.created_at < scheduler_now() - make_interval(secs => %(age_s)s)
   )
 """
 
+BULK_SQL = """
+DELETE FROM scheduler_app_bulkoperation
+WHERE finished_at < scheduler_now() - make_interval(secs => %(age_s)s)
+"""
+
 JOBS_SQL = """
 WITH gone AS MATERIALIZED (
     SELECT job.id
@@ -123,6 +128,7 @@ def prune(
         )
         connection.execute(PAUSES_SQL, parameters)
         connection.execute(BACKFILLS_SQL, parameters)
+        connection.execute(BULK_SQL, parameters)
         removed.jobs = connection.execute(JOBS_SQL, parameters).rowcount
         # Its trigger refuses every other DELETE.
         connection.execute("SELECT set_config('scheduler.pruning', 'on', true)")

@@ -129,6 +129,13 @@ WHERE execution.id = wanted.id AND execution.status IN ('failed', 'lost', 'cance
 RETURNING execution.id, execution.job_id
 """
 
+JOBS_OF_SQL = """
+SELECT DISTINCT job_id
+FROM scheduler_app_execution
+WHERE id = ANY(%(ids)s) AND job_id IS NOT NULL
+ORDER BY job_id
+"""
+
 
 _WRITTEN_BY_VERBS = ("paused_at", "paused_by", "paused_until", "pause_reason", "deleted_at")
 _DEFINITION = [
@@ -433,17 +440,24 @@ def cancel(execution_ids: Iterable[int], *, by: str, reason: str = "") -> Cancel
     ids = sorted(set(execution_ids))
     answer = Cancelled()
     with transaction_on_psycopg() as connection:
-        rows = connection.execute(
-            CANCEL_SQL, {"ids": ids, "by": by, "reason": reason[:40]}
-        ).fetchall()
+        rows = cancel_on(connection, ids, by=by, reason=reason)
         for execution_id, status, _ in rows:
             (answer.requested if status == "running" else answer.cancelled).append(execution_id)
         touched = {execution_id: job_id for execution_id, _, job_id in rows}
         _record_executions(Verb.EXECUTION_CANCEL, touched, by=by, reason=reason)
-        if answer.requested:
-            notices.notify(connection, notices.CANCEL)
     answer.finished = sorted(set(ids) - set(answer.requested) - set(answer.cancelled))
     return answer
+
+
+def cancel_on(
+    connection: psycopg.Connection[Any], ids: Sequence[int], *, by: str, reason: str
+) -> list[tuple[int, str, int | None]]:
+    """`cancel` within the caller's transaction, which also records it: the id, status and job of each that lived."""
+    parameters = {"ids": ids, "by": by, "reason": reason[:40]}
+    rows = connection.execute(CANCEL_SQL, parameters).fetchall()
+    if any(status == "running" for _, status, _ in rows):
+        notices.notify(connection, notices.CANCEL)
+    return rows
 
 
 def retry(execution_ids: Iterable[int], *, by: str) -> list[int]:
@@ -451,20 +465,22 @@ def retry(execution_ids: Iterable[int], *, by: str) -> list[int]:
 
     Returns the ids of those that could be; a success, one that lives, and those of deleted jobs cannot.
     """
-    ids = sorted(set(execution_ids))
     with transaction_on_psycopg() as connection:
-        job_ids = sorted(
-            Execution.objects.filter(pk__in=ids, job__isnull=False)
-            .order_by()
-            .values_list("job_id", flat=True)
-            .distinct()
-        )
-        connection.execute(LOCK_PLANS_SQL, {"job_ids": job_ids})
-        rows = connection.execute(RETRY_SQL, {"ids": ids, "by": by}).fetchall()
-        promote_locked(connection, _specs, job_ids)
+        rows = retry_on(connection, sorted(set(execution_ids)), by=by)
         _record_executions(Verb.EXECUTION_RETRY, dict(rows), by=by)
-        notices.notify(connection, notices.READY)
     return [row[0] for row in rows]
+
+
+def retry_on(
+    connection: psycopg.Connection[Any], ids: Sequence[int], *, by: str
+) -> list[tuple[int, int | None]]:
+    """`retry` within the caller's transaction, which also records it: the id and job of each that could be."""
+    job_ids = [row[0] for row in connection.execute(JOBS_OF_SQL, {"ids": ids})]
+    connection.execute(LOCK_PLANS_SQL, {"job_ids": job_ids})
+    rows = connection.execute(RETRY_SQL, {"ids": ids, "by": by}).fetchall()
+    promote_locked(connection, _specs, job_ids)
+    notices.notify(connection, notices.READY)
+    return rows
 
 
 def _record_executions(

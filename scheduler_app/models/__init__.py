@@ -5,6 +5,7 @@ Jobs are what people write; everything else is written by `lifecycle` and by the
 
 from .audit import AuditEntry, Source, Verb
 from .backfill import Backfill
+from .bulk import BulkOperation, BulkVerb
 from .calendar import Calendar
 from .clock import database_now
 from .execution import Execution, LogChunk, Status, Trigger
@@ -26,6 +27,8 @@ from .zone import ZoneData
 __all__ = [
     "AuditEntry",
     "Backfill",
+    "BulkOperation",
+    "BulkVerb",
     "Calendar",
     "CalendarMode",
     "Execution",

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connections, models, transaction
@@ -405,6 +406,10 @@ class JobRevision(models.Model):
         default_permissions = ("view",)
         constraints = [
             models.UniqueConstraint(fields=["job", "version"], name="one_revision_per_version")
+        ]
+        indexes = [
+            # Finds executions by their arguments, which most of them have from here.
+            GinIndex(fields=["spec"], opclasses=["jsonb_path_ops"], name="revision_spec")
         ]
 
     def __str__(self) -> str:

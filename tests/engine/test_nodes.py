@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.conf import settings
@@ -15,7 +16,8 @@ from django.db import connection
 from django.db.models import Count, F
 
 from scheduler_app import lifecycle
-from scheduler_app.models import Execution, Gap, Job, Node, NodeState, Status
+from scheduler_app.lifecycle import Selection
+from scheduler_app.models import BulkOperation, Execution, Gap, Job, Node, NodeState, Status
 
 from .conftest import wait_for
 
@@ -389,3 +391,29 @@ def test_restarting_a_node_is_a_new_row_and_it_goes_on(start_node, make_job):
     assert set(verdicts(job).values()) == {1}
     assert Node.objects.aggregate(rows=Count("pk"))["rows"] == 2
     assert not Gap.objects.filter(reason="coalesced").exists()
+
+
+def test_a_node_does_what_the_web_left_of_a_bulk_operation(start_node, make_job):
+    job = make_job("echo", max_running=50)
+    failed = [
+        Execution(
+            job=job,
+            revision=job.revisions.get(),
+            trigger="manual",
+            scheduled_for=job.created_at,
+            run_after=job.created_at,
+            status="failed",
+            finished_at=job.created_at,
+        )
+        for _ in range(700)
+    ]
+    Execution.objects.bulk_create(failed)
+    start_node()
+
+    key = uuid4()
+    lifecycle.start_bulk(key, "retry", Selection(jobs=(job.pk,)), by="ana", budget_s=0)
+
+    operation = BulkOperation.objects.get()
+    wait_for(lambda: operation.refresh_from_db() or operation.finished_at, what="all retries")
+    assert operation.changed == 700
+    wait_for(lambda: not job.executions.exclude(status="succeeded").exists(), what="their ends")

@@ -1,0 +1,257 @@
+"""Which executions: one value that lists, the API and bulk operations all mean the same by.
+
+Some conditions an index finds; the others can only be tried, row by row. What is tried is always bounded: `horizon`
+says how far back a number of rows reaches, so that no question costs more on a table of many millions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from math import isfinite
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.utils.dateparse import parse_datetime
+
+from scheduler_app.models import Execution, JobRevision, Status, Trigger
+from scheduler_app.models.execution import LIVE, UNSUCCESSFUL
+from scheduler_app.rules.problems import Invalid, Problem
+
+NEWEST_FIRST = ("-scheduled_for", "-id")
+LONGEST_TEXT = 200
+MOST_ARGUMENTS = 5
+
+Key = tuple[datetime, int]
+"""The place of an execution in the order in which people read: its fire time and id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Executions by what they are; every condition that is given must hold. Empty: all."""
+
+    statuses: tuple[str, ...] = ()
+    jobs: tuple[int, ...] | None = None
+    """Ids; None for any job, () for none."""
+    queues: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
+    nodes: tuple[int, ...] = ()
+    since: datetime | None = None
+    """The fire time, inclusive."""
+    until: datetime | None = None
+    """The fire time, exclusive."""
+    arguments: tuple[tuple[str, str], ...] = ()
+    """Path and value as people type them: ("customer", "42"), ("address.city", "Ulm"). The value is meant as JSON or as
+    text, whichever is there."""
+    error: str = ""
+    """Within the error line, in any case."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Selection:
+        """What `to_json` gave; raises Invalid with a problem for each thing that cannot be meant."""
+        return _Reader(values).read()
+
+    def to_json(self) -> dict[str, Any]:
+        """Only what is given, in JSON's types."""
+        found: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            # No job is another answer than any job.
+            if value is not None and (value not in ((), "") or field.name == "jobs"):
+                found[field.name] = _plain(value)
+        return found
+
+    def find(self) -> QuerySet[Execution]:
+        """All of them, in no order."""
+        return self.tried(self.indexed(Execution.objects.all()))
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether there is a condition that no index helps with."""
+        return bool(
+            self.queues
+            or self.triggers
+            or self.nodes
+            or self.arguments
+            or self.error
+            or Status.SUCCEEDED in self.statuses
+        )
+
+    def indexed(self, executions: QuerySet[Execution]) -> QuerySet[Execution]:
+        """Those that the conditions with an index let through."""
+        if self.jobs is not None:
+            executions = executions.filter(job_id__in=self.jobs)
+        if self.since is not None:
+            executions = executions.filter(scheduled_for__gte=self.since)
+        if self.until is not None:
+            executions = executions.filter(scheduled_for__lt=self.until)
+        for indexed in (LIVE, UNSUCCESSFUL):
+            if self.statuses and set(self.statuses) <= set(indexed):
+                # The condition of the index as well, so that it is used.
+                executions = executions.filter(status__in=indexed)
+        return executions.filter(status__in=self.statuses) if self.statuses else executions
+
+    def tried(self, executions: QuerySet[Execution]) -> QuerySet[Execution]:
+        """Those of them that all other conditions let through."""
+        if self.queues:
+            executions = executions.filter(queue__in=self.queues)
+        if self.triggers:
+            executions = executions.filter(trigger__in=self.triggers)
+        if self.nodes:
+            executions = executions.filter(node_id__in=self.nodes)
+        if self.error:
+            executions = executions.filter(error__icontains=self.error)
+        for path, value in self.arguments:
+            executions = executions.filter(_has_argument(path, value))
+        return executions
+
+
+def horizon(executions: QuerySet[Execution], rows: int) -> Key | None:
+    """The last of so many rows, newest first; None when there are fewer."""
+    found: Key | None = (
+        executions.order_by(*NEWEST_FIRST)
+        .values_list("scheduled_for", "pk")[rows - 1 : rows]
+        .first()
+    )
+    return found
+
+
+def older(executions: QuerySet[Execution], key: Key) -> QuerySet[Execution]:
+    """Those that come after `key`, newest first."""
+    # The first condition alone is a range of the index; "or" between the two would not be.
+    return executions.filter(scheduled_for__lte=key[0]).exclude(
+        scheduled_for=key[0], pk__gte=key[1]
+    )
+
+
+def newer(executions: QuerySet[Execution], key: Key) -> QuerySet[Execution]:
+    """Those that come before `key`, newest first."""
+    return executions.filter(scheduled_for__gte=key[0]).exclude(
+        scheduled_for=key[0], pk__lte=key[1]
+    )
+
+
+def back_to(executions: QuerySet[Execution], key: Key) -> QuerySet[Execution]:
+    """Those that come before `key`, newest first, and the one that it is of."""
+    return executions.filter(scheduled_for__gte=key[0]).exclude(scheduled_for=key[0], pk__lt=key[1])
+
+
+def _has_argument(path: str, value: str) -> Q:
+    """Given for the execution itself, or by the definition that it runs."""
+    wanted = Q()
+    defined = Q()
+    for meant in _meanings(value):
+        for name in reversed(path.split(".")):
+            meant = {name: meant}
+        wanted |= Q(spec__contains={"arguments": meant})
+        defined |= Q(spec__contains={"arguments": meant})
+    revisions = JobRevision.objects.filter(defined).values("pk")
+    has_own = Q(spec__isnull=False, spec__has_key="arguments")
+    return wanted | (Q(revision_id__in=revisions) & ~has_own)
+
+
+def _meanings(value: str) -> list[Any]:
+    """`42` is a number or the text of it, `"42"` only the text."""
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        return [value[1:-1]]
+    try:
+        meant = json.loads(value)
+    except (ValueError, RecursionError):
+        return [value]
+    is_whole = isinstance(meant, int | None)
+    return [meant, value] if is_whole or (isinstance(meant, float) and isfinite(meant)) else [value]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+class _Reader:
+    """Takes a selection apart that came from outside, and collects what is wrong with it."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+        self._problems: list[Problem] = []
+
+    def read(self) -> Selection:
+        known = [field.name for field in fields(Selection)]
+        for name in self._values:
+            if name not in known:
+                self._refuse(str(name)[:50], f"is not known; known are {', '.join(known)}")
+        since, until = self._moment("since"), self._moment("until")
+        if since and until and since >= until:
+            self._refuse("until", "must come after since")
+        selection = Selection(
+            statuses=self._words("statuses", Status.values),
+            jobs=self._ids("jobs") if self._values.get("jobs") is not None else None,
+            queues=self._words("queues"),
+            triggers=self._words("triggers", Trigger.values),
+            nodes=self._ids("nodes"),
+            since=since,
+            until=until,
+            arguments=self._arguments(),
+            error=self._text("error", self._values.get("error", "")),
+        )
+        if self._problems:
+            raise Invalid(self._problems)
+        return selection
+
+    def _refuse(self, name: str, sentence: str) -> None:
+        self._problems.append(Problem(name, f"{name} {sentence}."))
+
+    def _list(self, name: str) -> list[Any]:
+        value = self._values.get(name) or []
+        if not isinstance(value, list | tuple):
+            self._refuse(name, "must be a list")
+            return []
+        return list(value)
+
+    def _words(self, name: str, allowed: Iterable[str] | None = None) -> tuple[str, ...]:
+        found = tuple(self._text(name, item) for item in self._list(name))
+        if allowed is not None and set(found) - set(allowed):
+            self._refuse(name, f"must be of {', '.join(allowed)}")
+            return ()
+        return found
+
+    def _ids(self, name: str) -> tuple[int, ...]:
+        found = self._list(name)
+        if any(type(item) is not int or not 0 <= item < 2**63 for item in found):
+            self._refuse(name, "must be ids")
+            return ()
+        return tuple(found)
+
+    def _text(self, name: str, value: Any) -> str:
+        if not isinstance(value, str) or "\0" in value or len(value) > LONGEST_TEXT:
+            self._refuse(name, f"must be a text of at most {LONGEST_TEXT} characters")
+            return ""
+        return value
+
+    def _moment(self, name: str) -> datetime | None:
+        value = self._values.get(name)
+        if value is None or isinstance(value, datetime):
+            return value
+        try:
+            found = parse_datetime(value)
+        except (TypeError, ValueError):
+            found = None
+        if found is None or found.tzinfo is None:
+            self._refuse(name, "must be a moment with its offset, as 2030-01-31T09:00:00Z")
+            return None
+        return found
+
+    def _arguments(self) -> tuple[tuple[str, str], ...]:
+        found = self._list("arguments")
+        if len(found) > MOST_ARGUMENTS:
+            self._refuse("arguments", f"may be {MOST_ARGUMENTS} at most")
+            return ()
+        pairs = []
+        for item in found:
+            if not isinstance(item, list | tuple) or len(item) != 2:
+                self._refuse("arguments", 'must be pairs, as ["customer", "42"]')
+                return ()
+            pairs.append((self._text("arguments", item[0]), self._text("arguments", item[1])))
+        return tuple(pairs)
