@@ -79,6 +79,15 @@ class BodyTooLarge(exceptions.APIException):
     default_code = "body_too_large"
 
 
+class RangeNotSatisfiable(exceptions.APIException):
+    status_code = 416
+    default_code = "range_not_satisfiable"
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"There are {length} bytes; the range begins after them.")
+        self.headers = {"Content-Range": f"bytes */{length}"}
+
+
 class LengthRequired(exceptions.APIException):
     status_code = 411
     default_code = "length_required"
@@ -101,7 +110,7 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpRespon
         known = exceptions.APIException("The server failed at this; its log says why.")
     if _wants_login_page(known, request):
         return redirect_to_login(request.get_full_path())
-    headers = {}
+    headers = dict(getattr(known, "headers", {}))
     if auth_header := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = auth_header
     if (wait := getattr(known, "wait", None)) is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponseBase
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -16,11 +15,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scheduler_app import lifecycle
-from scheduler_app.models import Execution, LogChunk, Status
+from scheduler_app.models import Execution, Status
 from scheduler_app.rules.masking import masked, masked_text
 from scheduler_app.rules.spec import JobSpec
 
-from . import permissions
+from . import logs, permissions
 from .base import ApiViewSet
 from .errors import Conflict
 from .fields import MomentField, NothingSerializer, Selective, Strict, TextField
@@ -201,17 +200,10 @@ class ExecutionViewSet(ApiViewSet[Execution]):
 
     @action(detail=True, renderer_classes=(PlainTextRenderer, JSONRenderer))
     def log(self, request: Request, pk: str) -> HttpResponseBase:
-        """What it printed and logged, of all attempts or of ?attempt=N, as plain text."""
+        """What it printed and logged: all of it, a range of bytes, its last lines, or what comes after an offset."""
         query = LogQuery.of(request)
         execution = self._find(pk)
-        chunks = LogChunk.objects.filter(execution_id=execution.pk).order_by(
-            "attempt", "token", "seq"
-        )
-        if "attempt" in query:
-            chunks = chunks.filter(attempt=query["attempt"])
-        response = StreamingHttpResponse(log_text(chunks), content_type="text/plain; charset=utf-8")
-        response["X-Content-Type-Options"] = "nosniff"
-        return response
+        return logs.respond(request, execution, query, Links(request).log(execution.pk))
 
     @action(detail=True, methods=["post"], serializer_class=CancelSerializer)
     def cancel(self, request: Request, pk: str) -> Response:
@@ -266,16 +258,6 @@ def list_executions(
     page = view.page(executions, order=NEWEST_FIRST, query=query)
     serializer: Any = ExecutionSerializer(page, many=True, context=context)
     return view.get_paginated_response(serializer.data)
-
-
-def log_text(chunks: QuerySet[LogChunk]) -> Iterator[str]:
-    """The text piece by piece; with several attempts, each begins with a line that says so."""
-    attempt = None
-    for chunk in chunks.iterator(chunk_size=16):
-        if attempt is not None and chunk.attempt != attempt:
-            yield f"\n--- attempt {chunk.attempt} ---\n"
-        attempt = chunk.attempt
-        yield chunk.text
 
 
 def why_no_retry(execution: Execution) -> str:

@@ -15,6 +15,7 @@ class Links:
         self._nodes = reverse("api:node-list", request=request)
         self._calendars = reverse("api:calendar-list", request=request)
         self._pauses = reverse("api:pause-list", request=request)
+        self._tasks = reverse("api:task-list", request=request)
 
     def job(self, job_id: int) -> str:
         return f"{self._jobs}/{job_id}"
@@ -36,3 +37,6 @@ class Links:
 
     def pause(self, pause_id: int) -> str:
         return f"{self._pauses}/{pause_id}"
+
+    def task(self, name: str) -> str:
+        return f"{self._tasks}/{name}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.template import loader
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -94,12 +94,31 @@ class KeysetPagination(BasePagination):
         self, rows: QuerySet[Any], request: Request, *, order: Order, size: int, cursor: str
     ) -> list[Any]:
         """The rows of one page, in one query."""
-        self._request = request
         at = Cursor.from_text(cursor, order) if cursor else None
         backwards = at is not None and at.backwards
         if at is not None:
             rows = order.beyond(rows, at)
         found = list(order.sorted(rows, backwards=backwards)[: size + 1])
+        return self._cut(found, request, order=order, size=size, at=at)
+
+    def paginate_named(
+        self, things: Sequence[Any], request: Request, *, size: int, cursor: str
+    ) -> list[Any]:
+        """A page of things that lie in no table, sorted by their `name`."""
+        order = Order("name", str)
+        at = Cursor.from_text(cursor, order) if cursor else None
+        if at is not None and at.backwards:
+            things = [thing for thing in reversed(things) if thing.name < at.value]
+        elif at is not None:
+            things = [thing for thing in things if thing.name > at.value]
+        return self._cut(list(things[: size + 1]), request, order=order, size=size, at=at)
+
+    def _cut(
+        self, found: list[Any], request: Request, *, order: Order, size: int, at: Cursor | None
+    ) -> list[Any]:
+        """Of one row more than fits, those that do, with the addresses of the pages beside."""
+        self._request = request
+        backwards = at is not None and at.backwards
         more, found = len(found) > size, found[:size]
         if backwards:
             found.reverse()
@@ -118,7 +137,7 @@ class KeysetPagination(BasePagination):
         context = {"previous_url": self.previous_url, "next_url": self.next_url}
         return str(loader.get_template(self.template).render(context))
 
-    def _url(self, found: list[Model], order: Order, edge: int, *, exists: bool) -> str | None:
+    def _url(self, found: list[Any], order: Order, edge: int, *, exists: bool) -> str | None:
         if not exists:
             return None
         address = self._request.build_absolute_uri()
@@ -126,5 +145,5 @@ class KeysetPagination(BasePagination):
             # Beyond the last row there is nothing to begin from but the start.
             return remove_query_param(address, "cursor") if edge == 0 else None
         row = found[edge]
-        cursor = Cursor(getattr(row, order.column), row.pk, backwards=edge == 0)
+        cursor = Cursor(getattr(row, order.column), getattr(row, "pk", 0), backwards=edge == 0)
         return replace_query_param(address, "cursor", cursor.to_text(order))

@@ -83,14 +83,23 @@ def signed(orders: Sequence[str]) -> list[str]:
 JOB_ORDERS = ("name", "id", "created_at", "updated_at", "next_fire_at", "priority")
 
 
-class JobQuery(PageQuery):
+class JobFilters(Query):
+    """Which jobs."""
+
+    noun = "a filter of jobs"
     name = TextField(max_length=200, required=False)
     tag = TextField(max_length=50, required=False)
     queue = TextField(max_length=50, required=False)
     kind = TextField(max_length=20, required=False)
     enabled = FlagField(required=False)
     paused = FlagField(required=False)
-    search = TextField(max_length=100, required=False)
+    search = TextField(
+        max_length=100, required=False, help_text="A word in the name, description or target."
+    )
+
+
+class JobQuery(JobFilters, PageQuery):
+    noun = "this list"
     ordering = WordField(choices=signed(JOB_ORDERS), default="name")
 
 
@@ -140,8 +149,34 @@ class PauseQuery(PageQuery):
     state = WordField(choices=("standing", "ended", "all"), default="standing")
 
 
+class TaskQuery(PageQuery):
+    search = TextField(max_length=100, required=False)
+
+
 class LogQuery(Query):
-    attempt = WholeField(min_value=1, max_value=2**31 - 1, required=False)
+    """Which part of a log."""
+
+    noun = "a log"
+    attempt = WholeField(
+        min_value=1, max_value=2**31 - 1, required=False, help_text="Of this attempt alone."
+    )
+    offset = WholeField(
+        min_value=0, max_value=2**53, required=False, help_text="From this byte of the text on."
+    )
+    tail = WholeField(
+        min_value=1, max_value=10_000, required=False, help_text="Only so many lines of its end."
+    )
+    wait = WholeField(
+        min_value=0,
+        max_value=20,
+        default=0,
+        help_text="When there is nothing at the offset yet, wait so many seconds for more.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "offset" in attrs and "tail" in attrs:
+            self.refuse([Problem("tail", "Give an offset or a tail, not both.")])
+        return attrs
 
 
 def filter_jobs(jobs: QuerySet[Job], query: dict[str, Any]) -> QuerySet[Job]:

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from .base import ApiView, Router, UnknownAddress
+from .bulk import BulkJobsViewSet
 from .calendars import CalendarViewSet
 from .executions import ExecutionViewSet
 from .health import HealthView
@@ -17,6 +18,7 @@ from .jobs import JobViewSet
 from .nodes import NodeViewSet
 from .pauses import PauseViewSet
 from .schedules import ScheduleViewSet
+from .tasks import TaskViewSet
 
 app_name = "api"
 
@@ -34,6 +36,7 @@ class RootView(ApiView):
             "calendars": "calendar-list",
             "pauses": "pause-list",
             "nodes": "node-list",
+            "tasks": "task-list",
             "health": "health",
         }
         return Response(
@@ -45,6 +48,8 @@ router = Router()
 router.register("jobs", JobViewSet, basename="job")
 router.register("executions", ExecutionViewSet, basename="execution")
 router.register("nodes", NodeViewSet, basename="node")
+router.register("tasks", TaskViewSet, basename="task")
+router.register("bulk/jobs", BulkJobsViewSet, basename="bulk-jobs")
 router.register("calendars", CalendarViewSet, basename="calendar")
 router.register("pauses", PauseViewSet, basename="pause")
 router.register("schedules", ScheduleViewSet, basename="schedule")

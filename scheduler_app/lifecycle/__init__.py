@@ -33,6 +33,7 @@ from .pausing import resume_expired
 from .promoting import promote_blocked
 from .pruning import Pruned, prune
 from .rescuing import Rescued, rescue
+from .running import MOST_RUNS, Run, run_many
 from .selecting import Selection
 from .specs import SpecCache
 from .transactions import CannotDo
@@ -59,6 +60,7 @@ from .zones import replan_moved_zones
 __all__ = [
     "CHANNEL",
     "MOST_FIRE_TIMES",
+    "MOST_RUNS",
     "RUN_ALL",
     "RUN_CHOICES",
     "RUN_LAST",
@@ -76,6 +78,7 @@ __all__ = [
     "Outlook",
     "Pruned",
     "Rescued",
+    "Run",
     "Selection",
     "SpecCache",
     "TaskCall",
@@ -111,6 +114,7 @@ __all__ = [
     "resume_expired",
     "resume_scope",
     "retry",
+    "run_many",
     "run_now",
     "save_calendar",
     "save_job",

@@ -6,7 +6,6 @@ them is said in the answer or raised as `CannotDo`; nothing is done by halves.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,12 +26,12 @@ from scheduler_app.models import (
 )
 from scheduler_app.models.clock import DatabaseNow, database_now
 from scheduler_app.rules.differences import differences
-from scheduler_app.targets import target_problems
 
 from . import auditing, backfilling, locks, notices
 from .auditing import Subject, of_job, record
 from .fences import JOB_IS_GONE
 from .promoting import LOCK_PLANS_SQL, promote_locked
+from .running import Run, check_arguments, insert_runs
 from .specs import SpecCache
 from .transactions import CannotDo, transaction_on_psycopg
 
@@ -40,32 +39,6 @@ _specs = SpecCache()
 
 RUN_NONE, RUN_LAST, RUN_ALL = RUN_CHOICES = ("none", "last", "all")
 """Of the fire times that a pause held back, those that `resume` runs after all."""
-
-RUN_NOW_SQL = """
-INSERT INTO scheduler_app_execution
-    (job_id, revision_id, spec, trigger, scheduled_for, run_after, queue, priority, status, requested_by)
-SELECT
-    job.id, revision.id, %(spec)s::text::jsonb, %(trigger)s,
-    COALESCE(%(scheduled_for)s::timestamptz, scheduler_now()), scheduler_now(),
-    job.queue, job.priority,
-    CASE
-        WHEN job.max_running IS NULL AND job.on_overlap = 'allow' THEN 'ready'
-        WHEN (
-            SELECT count(*)
-            FROM scheduler_app_execution AS live
-            WHERE live.job_id = job.id
-              AND live.status IN ('ready', 'blocked', 'running')
-              AND (live.status <> 'blocked' OR live.backfill IS NULL)
-        ) < COALESCE(job.max_running, 1) THEN 'ready'
-        ELSE 'blocked'
-    END,
-    %(by)s
-FROM scheduler_app_job AS job
-JOIN scheduler_app_jobrevision AS revision
-  ON revision.job_id = job.id AND revision.version = job.version
-WHERE job.id = ANY(%(job_ids)s) AND job.deleted_at IS NULL
-RETURNING id
-"""
 
 CANCEL_SQL = """
 WITH wanted AS MATERIALIZED (
@@ -170,56 +143,13 @@ def run_now(
     `arguments` replaces the job's own for this execution; `scheduled_for` is the fire time that the job is told.
     Raises CannotDo when the arguments do not fit or no job is left.
     """
-    ids = sorted(set(job_ids))
-    if arguments is not None:
-        _check_arguments(ids, arguments)
+    runs = [Run(job_id, arguments, scheduled_for) for job_id in sorted(set(job_ids))]
+    check_arguments(runs)
     with transaction_on_psycopg() as connection:
-        connection.execute(LOCK_PLANS_SQL, {"job_ids": ids})
-        rows = connection.execute(
-            RUN_NOW_SQL,
-            {
-                "job_ids": ids,
-                "by": by,
-                "trigger": str(trigger),
-                "scheduled_for": scheduled_for,
-                "spec": None if arguments is None else json.dumps({"arguments": arguments}),
-            },
-        ).fetchall()
-        if not rows:
+        ids = insert_runs(connection, runs, by=by, trigger=trigger)
+        if not ids:
             raise CannotDo("There is no such job; it may have been deleted.")
-        started = list(
-            Execution.objects.filter(pk__in=[row[0] for row in rows]).select_related("job")
-        )
-        record(
-            Verb.JOB_RUN,
-            [
-                of_job(execution.job, _run_changes(execution, arguments, scheduled_for))
-                for execution in started
-                if execution.job is not None
-            ],
-            by=by,
-        )
-        notices.notify(connection, notices.READY)
-    return started
-
-
-def _run_changes(
-    execution: Execution, arguments: Any, scheduled_for: datetime | None
-) -> dict[str, Any]:
-    given: dict[str, Any] = {"execution": execution.pk}
-    if arguments is not None:
-        given["arguments"] = arguments
-    if scheduled_for is not None:
-        given["scheduled_for"] = scheduled_for.isoformat()
-    return differences({}, given)
-
-
-def _check_arguments(job_ids: Sequence[int], arguments: Any) -> None:
-    for job in Job.objects.filter(pk__in=job_ids):
-        problems = target_problems(job.kind, job.target, arguments)
-        if problems:
-            sentences = " ".join(problem.message for problem in problems)
-            raise CannotDo(f"{job.name}: {sentences}", problems)
+    return list(Execution.objects.filter(pk__in=ids).select_related("job"))
 
 
 def save_job(job: Job, *, by: str) -> Job:

@@ -23,6 +23,7 @@ from django.utils.module_loading import module_has_submodule
 from scheduler_app.rules.problems import Problem
 from scheduler_app.rules.storable import error_line, shown
 
+from .argument_schemas import arguments_schema
 from .base import JSON, CurrentExecution, InvalidTarget, Stopped, Target, UnknownTarget
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,10 @@ class RegisteredTask:
         context = [None] if self.task.takes_context else []
         self.signature.bind(*context, *args, **kwargs)
         return args, kwargs
+
+    def arguments_schema(self) -> dict[str, Any]:
+        """What a job's `arguments` may be, as JSON Schema."""
+        return arguments_schema(self.task.func, takes_context=bool(self.task.takes_context))
 
     def arguments_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JSON:
         """A call's arguments in the form of a job's: a list, or an object when some are named.

@@ -59,6 +59,11 @@ EXPECTED: dict[tuple[str, str], tuple[int, ...]] = {
     ("node-detail", "GET"): READ,
     ("schedule-preview", "POST"): (401, 403, 200, 200, 200, 200),
     ("schedule-describe", "GET"): READ,
+    ("task-list", "GET"): READ,
+    ("task-detail", "GET"): READ,
+    ("bulk-jobs-pause", "POST"): (401, 403, 403, 200, 403, 200),
+    ("bulk-jobs-resume", "POST"): (401, 403, 403, 200, 403, 200),
+    ("bulk-jobs-run", "POST"): (401, 403, 403, 202, 403, 202),
     ("calendar-list", "GET"): READ,
     ("calendar-list", "POST"): (401, 403, 403, 403, 201, 201),
     ("calendar-detail", "GET"): READ,
@@ -115,6 +120,10 @@ def address(name: str, job: Job, execution: Execution) -> str:
         return f"{API}/nodes/{make_node().pk}"
     if action == "list":
         return f"{API}/{kind}s"
+    if kind == "bulk":
+        return f"{API}/{name.replace('-', '/')}"
+    if name == "task-detail":
+        return f"{API}/tasks/tests.testapp.tasks.echo"
     if name == "schedule-describe":
         return f"{API}/schedules/describe?schedule=@daily"
     if kind == "calendar":
@@ -139,6 +148,8 @@ def test_each_role_gets_what_it_may_do(name: str, method: str) -> None:
         waits = name == "execution-cancel"
         execution = make_execution(job, status=Status.READY if waits else Status.FAILED)
         body = dict(BODIES.get((name, method), {}))
+        if name.startswith("bulk-jobs"):
+            body["jobs"] = [job.pk]
         if "value" in body:
             body["value"] += f" of {who}"
         if "name" in body:

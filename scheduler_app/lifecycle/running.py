@@ -1,0 +1,149 @@
+"""Runs that somebody asks for by hand or by program: one or a thousand, in one statement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from scheduler_app.models import Job, Trigger
+from scheduler_app.models.audit import Verb
+from scheduler_app.rules.differences import differences
+from scheduler_app.targets import target_problems
+
+from . import notices
+from .auditing import Subject, record
+from .promoting import LOCK_PLANS_SQL
+from .transactions import CannotDo, transaction_on_psycopg
+
+MOST_RUNS = 1000
+"""How many runs one request may ask for."""
+
+RUN_SQL = """
+WITH wanted AS MATERIALIZED (
+    SELECT *
+    FROM unnest(
+        %(job_ids)s::bigint[], %(specs)s::text[], %(moments)s::timestamptz[]
+    ) WITH ORDINALITY AS wanted (job_id, spec, scheduled_for, place)
+),
+live AS MATERIALIZED (   -- once for each job, however many runs of it are asked for
+    SELECT execution.job_id, count(*) AS count
+    FROM scheduler_app_execution AS execution
+    JOIN scheduler_app_job AS job ON job.id = execution.job_id
+    WHERE execution.job_id = ANY(%(job_ids)s)
+      AND execution.status IN ('ready', 'blocked', 'running')
+      AND (execution.status <> 'blocked' OR execution.backfill IS NULL)
+      AND NOT (job.max_running IS NULL AND job.on_overlap = 'allow')
+    GROUP BY execution.job_id
+),
+inserted AS (
+    INSERT INTO scheduler_app_execution
+        (job_id, revision_id, spec, trigger, scheduled_for, run_after, queue, priority, status, requested_by)
+    SELECT
+        job.id, revision.id, wanted.spec::jsonb, %(trigger)s,
+        COALESCE(wanted.scheduled_for, scheduler_now()), scheduler_now(),
+        job.queue, job.priority,
+        CASE
+            WHEN job.max_running IS NULL AND job.on_overlap = 'allow' THEN 'ready'
+            WHEN COALESCE(live.count, 0) + row_number() OVER (PARTITION BY job.id ORDER BY wanted.place)
+                <= COALESCE(job.max_running, 1) THEN 'ready'
+            ELSE 'blocked'
+        END,
+        %(by)s
+    FROM wanted
+    JOIN scheduler_app_job AS job ON job.id = wanted.job_id AND job.deleted_at IS NULL
+    JOIN scheduler_app_jobrevision AS revision
+      ON revision.job_id = job.id AND revision.version = job.version
+    LEFT JOIN live ON live.job_id = job.id
+    ORDER BY wanted.place   -- ids are given out in this order
+    RETURNING id, job_id
+)
+SELECT inserted.id, job.id, job.name
+FROM inserted
+JOIN scheduler_app_job AS job ON job.id = inserted.job_id
+ORDER BY inserted.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run that is asked for."""
+
+    job_id: int
+    arguments: Any = None
+    """None: the job's own."""
+    scheduled_for: datetime | None = None
+    """The fire time that the job is told; None: now."""
+
+
+def run_many(runs: Sequence[Run], *, by: str, trigger: str = Trigger.MANUAL) -> list[int]:
+    """The executions' ids, in the order of `runs`; all of them or, with CannotDo, none.
+
+    Problems with arguments name the run by its place: `runs.3.arguments`.
+    """
+    if not 1 <= len(runs) <= MOST_RUNS:
+        raise CannotDo(f"Ask for 1 to {MOST_RUNS:,} runs at once, not {len(runs):,}.")
+    check_arguments(runs, place="runs.{}.")
+    with transaction_on_psycopg() as connection:
+        ids = insert_runs(connection, runs, by=by, trigger=trigger)
+        if len(ids) < len(runs):
+            raise CannotDo("Some of the jobs were deleted meanwhile; nothing was run.")
+    return ids
+
+
+def check_arguments(runs: Sequence[Run], *, place: str = "") -> None:
+    """Raises CannotDo when the arguments of a run do not fit what its job does."""
+    ids = {run.job_id for run in runs if run.arguments is not None}
+    jobs = Job.objects.only("name", "kind", "target").in_bulk(ids) if ids else {}
+    for number, run in enumerate(runs):
+        job = jobs.get(run.job_id)
+        if job is None or run.arguments is None:
+            continue
+        if problems := target_problems(job.kind, job.target, run.arguments):
+            sentences = " ".join(problem.message for problem in problems)
+            raise CannotDo(
+                f"{job.name}: {sentences}",
+                [replace(p, field=place.format(number) + p.field) for p in problems],
+            )
+
+
+def insert_runs(
+    connection: psycopg.Connection[Any], runs: Sequence[Run], *, by: str, trigger: str
+) -> list[int]:
+    """The executions' ids, oldest request first; runs of deleted jobs are left out."""
+    job_ids = [run.job_id for run in runs]
+    connection.execute(LOCK_PLANS_SQL, {"job_ids": sorted(set(job_ids))})
+    rows = connection.execute(
+        RUN_SQL,
+        {
+            "job_ids": job_ids,
+            "specs": [
+                None if run.arguments is None else json.dumps({"arguments": run.arguments})
+                for run in runs
+            ],
+            "moments": [run.scheduled_for for run in runs],
+            "by": by,
+            "trigger": str(trigger),
+        },
+    ).fetchall()
+    if rows:
+        record(Verb.JOB_RUN, _subjects(rows, runs), by=by)
+        notices.notify(connection, notices.READY)
+    return [row[0] for row in rows]
+
+
+def _subjects(rows: Sequence[Any], runs: Sequence[Run]) -> Iterator[Subject]:
+    """For the audit trail: each execution with what was asked of it. Both are in one order, less the deleted jobs."""
+    asked = iter(runs)
+    for execution_id, job_id, name in rows:
+        run = next(run for run in asked if run.job_id == job_id)
+        given: dict[str, Any] = {"execution": execution_id}
+        if run.arguments is not None:
+            given["arguments"] = run.arguments
+        if run.scheduled_for is not None:
+            given["scheduled_for"] = run.scheduled_for.isoformat()
+        yield Subject("job", job_id, name, job_id, differences({}, given))
