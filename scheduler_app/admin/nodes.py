@@ -10,8 +10,12 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
 
+from scheduler_app import lifecycle
 from scheduler_app.conf import get_config
+from scheduler_app.lifecycle import CannotDo, statistics
+from scheduler_app.lifecycle.statistics import NodeStatistics
 from scheduler_app.models import Execution, Node, NodeState
 
 from .base import ReadOnlyAdmin
@@ -20,6 +24,8 @@ from .filters import MenuFilter, whole_number
 from .overview import pulse_of
 
 EXECUTIONS_SHOWN = 50
+LATELY = timedelta(hours=1)
+NOTHING_LATELY = NodeStatistics()
 
 
 @dataclass(slots=True)
@@ -31,6 +37,12 @@ class NodeRow:
     label: str
     note: str
     running: int
+    lately: NodeStatistics = NOTHING_LATELY
+
+    @property
+    def may_drain(self) -> bool:
+        """Whether there is something to ask it."""
+        return self.node.is_alive and self.node.drain_requested_at is None
 
 
 class NodeStateFilter(MenuFilter):
@@ -59,16 +71,80 @@ class NodeAdmin(ReadOnlyAdmin):
     list_filter = (NodeStateFilter,)
 
     def rows(self, request: HttpRequest, objects: Sequence[Node]) -> list[NodeRow]:
-        """With the number of executions that each holds."""
+        """With the number of executions that each holds, and how late those of the last hour started."""
         now = pulse_of(request).now
+        ids = [node.pk for node in objects]
         held = dict(
             Execution.objects.running()
-            .filter(node__in=[node.pk for node in objects])
+            .filter(node__in=ids)
             .order_by()
             .values_list("node")
             .annotate(Count("pk"))
         )
-        return [node_row(node, held.get(node.pk, 0), now) for node in objects]
+        lately = statistics.node_statistics(ids, LATELY)
+        return [
+            node_row(node, held.get(node.pk, 0), now, lately.get(node.pk, NOTHING_LATELY))
+            for node in objects
+        ]
+
+    def rights(self, request: HttpRequest) -> dict[str, bool]:
+        """What the user may do, draining among it."""
+        return {**super().rights(request), "drain": self.has_drain_permission(request)}
+
+    def has_drain_permission(self, request: HttpRequest) -> bool:
+        """Ask a node to finish what runs and stop."""
+        return request.user.has_perm("scheduler_app.drain_node")
+
+    def get_urls(self) -> list[URLPattern]:
+        """The stock addresses and that of the verb."""
+        return [
+            path(
+                "<int:node_id>/drain/",
+                self.admin_site.admin_view(self.drain_view),
+                name="scheduler_app_node_drain",
+            ),
+            *super().get_urls(),
+        ]
+
+    def drain_view(self, request: HttpRequest, node_id: int) -> HttpResponse:
+        """Ask first, and tell what follows; POST asks the node."""
+        self.require(self.has_view_permission(request) and self.has_drain_permission(request))
+        node = self._get_node(node_id)
+        if request.method == "POST":
+            self._drain(request, node)
+            return self.back(request, node_url(node_id))
+        others = Node.objects.filter(state=NodeState.ACTIVE).exclude(pk=node_id)
+        running = Execution.objects.running().filter(node=node_id).count()
+        return self.page(
+            request,
+            "node/drain.html",
+            {
+                "title": f"Drain {printable(node.name)}",
+                "node": node,
+                "row": node_row(node, running, pulse_of(request).now),
+                "others": others.count(),
+            },
+        )
+
+    def _drain(self, request: HttpRequest, node: Node) -> None:
+        try:
+            asked = lifecycle.drain_node(node.pk, by=request.user.get_username())
+        except CannotDo as error:
+            self.say(request, str(error), problem=True)
+            return
+        name = printable(node.name)
+        if asked:
+            self.say(
+                request, f"Draining: {name} takes nothing new, finishes what it runs and stops."
+            )
+        else:
+            self.say(request, f"The node {name} was asked to drain before.", problem=True)
+
+    def _get_node(self, node_id: int | None) -> Node:
+        node = None if node_id is None else Node.objects.filter(pk=node_id).first()
+        if node is None:
+            raise Http404("There is no such node; it may have been pruned.")
+        return node
 
     def change_view(
         self,
@@ -79,10 +155,7 @@ class NodeAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """One node and what it runs."""
         self.require(self.has_view_permission(request))
-        node_id = whole_number(object_id)
-        node = None if node_id is None else Node.objects.filter(pk=node_id).first()
-        if node is None:
-            raise Http404("There is no such node; it may have been pruned.")
+        node = self._get_node(whole_number(object_id))
         held = (
             Execution.objects.running()
             .filter(node=node)
@@ -98,26 +171,40 @@ class NodeAdmin(ReadOnlyAdmin):
             "node/detail.html",
             {
                 "title": f"Node {printable(node.name)}",
-                "row": node_row(node, len(executions), pulse_of(request).now),
+                "row": node_row(
+                    node,
+                    len(executions),
+                    pulse_of(request).now,
+                    statistics.node_statistics([node.pk], LATELY).get(node.pk, NOTHING_LATELY),
+                ),
                 "node": node,
+                "turns": sorted(node.turn_ages.items()) if isinstance(node.turn_ages, dict) else [],
                 "executions": executions[:EXECUTIONS_SHOWN] if sees_executions else None,
                 "has_more": len(executions) > EXECUTIONS_SHOWN,
             },
         )
 
 
-def node_row(node: Node, running: int, now: datetime) -> NodeRow:
-    """How the node stands: its own word, unless it is silent or does not tick."""
+def node_url(node_id: int) -> str:
+    """The page of a node."""
+    return reverse("admin:scheduler_app_node_change", args=[node_id])
+
+
+def node_row(
+    node: Node, running: int, now: datetime, lately: NodeStatistics = NOTHING_LATELY
+) -> NodeRow:
+    """How the node stands: its own word, unless it is silent, does not tick or says that something is wrong."""
     key, label, note = node.state, node.get_state_display(), node.state_reason
     lease = timedelta(seconds=get_config().lease)
+    since = node.last_tick_at or node.started_at
     if node.is_alive and now - node.heartbeat_at > lease:
         key, label = "problem", "Silent"
         note = f"No heartbeat for {span(now - node.heartbeat_at)}; the next node that looks declares it dead."
-    elif node.state == NodeState.ACTIVE and (
-        node.last_tick_at is None or now - node.last_tick_at > lease
-    ):
-        since = node.last_tick_at or node.started_at
-        if now - since > lease:
-            key, label = "problem", "Does not tick"
-            note = f"Its scheduler has not completed a turn for {span(now - since)}."
-    return NodeRow(node, key, label, note, running)
+    elif node.state == NodeState.ACTIVE and now - since > lease:
+        key, label = "problem", "Does not tick"
+        note = f"Its scheduler has not completed a turn for {span(now - since)}."
+    elif node.is_alive and node.trouble:
+        key, label, note = "problem", "In trouble", node.trouble_note or node.trouble
+    elif node.state == NodeState.DRAINING and node.drain_requested_by:
+        note = f"Asked by {node.drain_requested_by}."
+    return NodeRow(node, key, label, note, running, lately)

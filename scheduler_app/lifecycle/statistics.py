@@ -33,6 +33,9 @@ SAMPLED_IN_SLICE = 200
 FAILURES_READ = 1_000
 """Failures that are put into groups."""
 
+NEWEST_READ = 3_000
+"""Executions of all nodes that tell how each of them fares."""
+
 DEPTH_COUNTED_TO = 10_000
 
 JOB_STATISTICS_SQL = """
@@ -205,6 +208,24 @@ LEFT JOIN LATERAL (
     ) AS newest
 ) AS usual ON true
 ORDER BY running.started_at, running.id
+"""
+
+DRIFT_OF_NODES_SQL = """
+SELECT
+    node_id, count(*),
+    percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
+        ORDER BY extract(epoch FROM started_at - scheduled_for)::float8
+    ) FILTER (WHERE attempt <= 1 AND trigger <> 'backfill')
+FROM (
+    SELECT node_id, started_at, scheduled_for, attempt, trigger
+    FROM scheduler_app_execution
+    WHERE scheduled_for > scheduler_now() - %(window)s::interval
+      AND scheduled_for <= scheduler_now() AND {only}
+    ORDER BY scheduled_for DESC
+    LIMIT %(limit)s
+) AS newest
+WHERE node_id = ANY(%(node_ids)s)
+GROUP BY node_id
 """
 
 
@@ -416,6 +437,29 @@ def running_now(*, limit: int, job_ids: Collection[int] | None = None) -> list[R
     """What runs, the longest first, beside how long the job took in its newest executions."""
     rows = _rows(RUNNING_SQL, {"limit": limit, "last": LAST_RUNS}, job_ids)
     return [Running(*(*facts, Percentiles(*(took_s or ())))) for *facts, took_s in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatistics:
+    """What a node did lately, of what was looked at."""
+
+    executions: int = 0
+    drift: Percentiles = Percentiles()
+
+
+def node_statistics(
+    node_ids: Collection[int],
+    window: timedelta,
+    *,
+    job_ids: Collection[int] | None = None,
+    limit: int = NEWEST_READ,
+) -> dict[int, NodeStatistics]:
+    """By node, from the newest `limit` executions of the window; those without any have no entry."""
+    parameters = {"window": window, "limit": limit, "node_ids": list(node_ids)}
+    return {
+        node_id: NodeStatistics(count, Percentiles(*(drift or ())))
+        for node_id, count, drift in _rows(DRIFT_OF_NODES_SQL, parameters, job_ids)
+    }
 
 
 def _rows(

@@ -72,6 +72,7 @@ class Node(models.Model):
     class Meta:
         ordering = ("-id",)
         default_permissions = ("view",)
+        permissions = [("drain_node", "Can drain nodes")]
         indexes = [
             models.Index(fields=["heartbeat_at"], condition=Q(state__in=ALIVE), name="node_alive")
         ]

@@ -255,6 +255,8 @@ def test_each_is_one_statement_that_reads_by_index(
         statistics.error_groups(DAY, job_ids=job_ids)
         statistics.queue_depths(job_ids=job_ids)
         statistics.job_statistics(job_ids or [1, 2])
+        statistics.running_now(limit=5, job_ids=job_ids)
+        statistics.node_statistics([1], HOUR, job_ids=job_ids)
 
-    assert len(plans) == 4
+    assert len(plans) == 6
     assert not any("Seq Scan on scheduler_app_execution" in plan for plan in plans), plans

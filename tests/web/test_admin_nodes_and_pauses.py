@@ -1,13 +1,15 @@
-"""Nodes, pauses, gaps, the front page, and the warning while nothing fires."""
+"""Nodes, pauses, gaps, and the warning while nothing fires."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from urllib.parse import urljoin
 
 import pytest
 
 from scheduler_app import lifecycle
 from scheduler_app.models import (
+    AuditEntry,
     Execution,
     Gap,
     Job,
@@ -85,6 +87,81 @@ def test_the_page_of_a_node_shows_what_it_runs() -> None:
 def found(browser: Browser, query: str) -> set[str]:
     page = browser.open(f"{NODES}?{query}")
     return {node.name for node in Node.objects.all() if node.name in page.links}
+
+
+# --- Draining ---------------------------------------------------------------------------------
+
+DRAINER = ("view_node", "drain_node")
+
+
+def test_a_node_is_drained_after_a_question() -> None:
+    node = make_node(name="web-1")
+    make_node(name="web-2")
+    make_execution(make_job(), status=Status.RUNNING, node=node)
+    browser = Browser(*DRAINER)
+    page = browser.open(NODES)
+    page = browser.open(urljoin(page.address, page.links["Drain…"]))
+    page = browser.open(f"{NODES}{node.pk}/drain/")
+    assert "finishes the 1 execution that it runs" in page.main
+    assert "the only active node" not in page.main
+    node.refresh_from_db()
+    assert node.state == NodeState.ACTIVE
+
+    page = browser.press("Drain it")
+
+    node.refresh_from_db()
+    assert (node.state, node.drain_requested_by) == (NodeState.DRAINING, "ana")
+    assert "web-1 takes nothing new" in page.text
+    assert "Asked by ana." in page.main
+    assert "Drain…" not in page.links
+    entry = AuditEntry.objects.get(verb="node.drain")
+    assert (entry.who, entry.object_name) == ("ana", "web-1")
+
+
+def test_draining_the_only_node_and_one_that_has_ended_is_told() -> None:
+    node = make_node()
+    browser = Browser(*DRAINER)
+    assert "It is the only active node" in browser.open(f"{NODES}{node.pk}/drain/").main
+    Node.objects.update(state=NodeState.STOPPED, finished_at=database_now())
+
+    page = browser.press("Drain it")
+
+    assert "is stopped already" in page.text
+    assert "There is nothing to ask: it has ended" in browser.open(f"{NODES}{node.pk}/drain/").main
+
+
+def test_draining_takes_a_right_of_its_own() -> None:
+    node = make_node()
+    browser = Browser(*VIEWER, *OPERATOR)
+
+    assert "Drain…" not in browser.open(NODES).links
+    assert "Drain…" not in browser.open(f"{NODES}{node.pk}/change/").links
+    for response in (
+        browser.client.get(f"{NODES}{node.pk}/drain/"),
+        browser.post(f"{NODES}{node.pk}/drain/"),
+    ):
+        assert response.status_code == 403
+    node.refresh_from_db()
+    assert node.state == NodeState.ACTIVE
+
+
+def test_a_node_shows_drift_and_what_is_wrong_with_it() -> None:
+    node = make_node(
+        trouble="read_only", trouble_note="The database is read-only.", stuck=2, turn_ages={"upkeep": 0.5}
+    )  # fmt: skip
+    at = database_now() - timedelta(minutes=3)
+    make_execution(
+        make_job(), node=node, scheduled_for=at, started_at=at + timedelta(seconds=0.25), attempt=1
+    )
+    browser = Browser(*VIEWER)
+
+    page = browser.open(NODES)
+    assert "In trouble" in page.main and "The database is read-only." in page.main
+    assert "250 ms" in page.main
+    page = browser.open(f"{NODES}{node.pk}/change/")
+    assert "half within 250 ms" in page.main
+    assert "Threads given up 2" in page.main
+    assert "upkeep 500 ms ago" in page.main
 
 
 # --- The alarm --------------------------------------------------------------------------------
