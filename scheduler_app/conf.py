@@ -42,7 +42,13 @@ class SchedulerConfig:
     """On SIGTERM running executions get this long to finish before they are asked to stop and handed back."""
 
     kill_grace: float = 5.0
-    """After its timeout an execution gets this long to stop by itself before its thread is given up."""
+    """After its timeout an execution gets this long to stop by itself before its thread is given up, or its process killed."""
+
+    memory_limit_mb: int = 0
+    """Memory in MiB that a child process may take beyond Python's own, where its job sets no limit; 0: any."""
+
+    cpu_limit_s: int = 0
+    """Seconds of CPU that a child process may use, where its job sets no limit; 0: any."""
 
     unknown_target_grace: float = 60.0
     """An execution whose target no node knows waits this long for a node that does, then fails."""
@@ -103,6 +109,8 @@ class SchedulerConfig:
             "kill_grace",
             "unknown_target_grace",
             "trusted_proxies",
+            "memory_limit_mb",
+            "cpu_limit_s",
         ):
             if getattr(self, name) < 0:
                 found.append(f"{name} must not be negative, got {getattr(self, name)}.")

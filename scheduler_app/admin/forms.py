@@ -82,6 +82,7 @@ class JobForm(_JobModelForm):
                 "max_attempts",
             ),
             *("retry_backoff_s", "retry_factor", "retry_cap_s", "retry_jitter", "guarantee"),
+            *("isolation", "memory_limit_mb", "cpu_limit_s"),
             *("on_overlap", "max_running", "on_misfire", "misfire_grace_s"),
         )
 

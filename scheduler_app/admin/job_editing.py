@@ -52,6 +52,10 @@ class JobEditing(JobBase):
             },
         ),
         (
+            "How it is kept apart",
+            {"fields": ("isolation", ("memory_limit_mb", "cpu_limit_s"))},
+        ),
+        (
             "When it overlaps or was missed",
             {"fields": (("on_overlap", "max_running"), ("on_misfire", "misfire_grace_s"))},
         ),

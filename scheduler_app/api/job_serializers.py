@@ -71,6 +71,9 @@ WRITABLE = (
     "retry_jitter",
     "timeout_s",
     "guarantee",
+    "isolation",
+    "memory_limit_mb",
+    "cpu_limit_s",
     "enabled",
 )
 

@@ -20,6 +20,9 @@ HEAD_CHARS = 256 * 1024
 TAIL_CHARS = 768 * 1024
 LINE_CHARS = 16 * 1024
 
+FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+"""Of log records in the log of an execution."""
+
 _log: contextvars.ContextVar[AttemptLog | None] = contextvars.ContextVar(
     "scheduler_attempt_log", default=None
 )
@@ -147,7 +150,7 @@ def install() -> None:
     sys.stdout = _Stream(sys.stdout)
     sys.stderr = _Stream(sys.stderr)
     handler = _Handler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(FORMATTER)
     logging.getLogger().addHandler(handler)
 
 

@@ -13,6 +13,7 @@ from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import HandBack, SpecCache
 
 from . import capture
+from .children import Children
 from .database import DatabaseClock, Session, Unavailable
 from .gauges import Gauges
 from .heartbeat import Heartbeat
@@ -90,11 +91,13 @@ class Node:
         )
         capture.install()
         specs = SpecCache()
+        children = Children(self._config, self._gauges)
         pool = Pool(
             self._config,
             threads=self._threads,
             node_name=self.name,
             clock=self._clock,
+            children=children,
             on_outcome=lambda outcome: self._recorder.put(outcome),
             on_idle=lambda: self._scheduler.slot_freed(),
         )
@@ -143,8 +146,10 @@ class Node:
             pool.close()
             pool.stop_all(StopCause.DRAIN)
             self._recorder.close(0)
+            children.close()
             return EXIT_DECLARED_DEAD
         self._drain(pool, heartbeat)
+        children.close()
         heartbeat.close()
         self._say_stopped(node_id)
         return EXIT_DECLARED_DEAD if self._declared_dead.is_set() else EXIT_OK
@@ -153,6 +158,7 @@ class Node:
         trouble = self._gauges.trouble()
         return lifecycle.Condition(
             busy=pool.busy,
+            children=pool.children,
             stuck=pool.stuck,
             unwritten=self._recorder.backlog,
             unwritten_bytes=self._recorder.backlog_bytes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import Claimed, Finished, HandBack, LogPart
 
 from . import runner
+from .children import Children
 from .database import DatabaseClock
 from .ready_queue import ReadyQueue
 from .runner import Attempt, StopCause
@@ -23,6 +25,9 @@ OVERSEE_INTERVAL_S = 0.1
 AHEAD_S = 0.1
 AHEAD_LIMIT = 500
 SHORTEST_S = 0.0001
+TERM_S = 1.0
+"""How long a child process has between SIGTERM and SIGKILL."""
+KILLED_S = 5.0
 SHOW_START_AFTER_S = 0.5
 """A start is written to the row of an attempt that runs for longer than this; others write it with their end."""
 
@@ -30,7 +35,7 @@ SHOW_START_AFTER_S = 0.5
 class Pool:
     """`threads` workers and one overseer that keeps them to their timeouts.
 
-    Python cannot stop a thread. One that ignores its timeout is given up: its outcome is recorded, and another
+    A child process is killed. Python cannot stop a thread: one that ignores its timeout is given up: its outcome is recorded, and another
     thread takes its place, for up to half of the pool. After that its slot stays lost until the node restarts.
     """
 
@@ -41,6 +46,7 @@ class Pool:
         threads: int,
         node_name: str,
         clock: DatabaseClock,
+        children: Children,
         on_outcome: Callable[[Finished | HandBack], None],
         on_idle: Callable[[], None],
     ) -> None:
@@ -49,6 +55,7 @@ class Pool:
         self._threads = threads
         self._node_name = node_name
         self._clock = clock
+        self._children = children
         self._on_outcome = on_outcome
         self._on_idle = on_idle
         self._lock = threading.Lock()
@@ -69,6 +76,11 @@ class Pool:
         """Attempts under way and about to begin, those of stuck threads left out."""
         with self._lock:
             return len(self.queue.taken() | self._attempts.keys())
+
+    @property
+    def children(self) -> int:
+        """Attempts under way in child processes."""
+        return sum(attempt.child is not None for attempt in self.running())
 
     @property
     def stuck(self) -> int:
@@ -127,6 +139,8 @@ class Pool:
             self._attempts.clear()
             for attempt in left:
                 attempt.abandoned = True
+                if attempt.child is not None:
+                    attempt.child.kill(signal.SIGKILL)
         return [
             HandBack(attempt.claimed.id, attempt.claimed.token, reason="drained")
             for attempt in left
@@ -152,7 +166,7 @@ class Pool:
 
     def _work(self) -> None:
         while (claimed := self.queue.take()) is not None:
-            attempt = runner.begin(claimed, self._clock)
+            attempt = runner.begin(claimed, self._clock, self._children)
             key = (claimed.id, claimed.token)
             with self._lock:
                 self._attempts[key] = attempt
@@ -184,10 +198,7 @@ class Pool:
         except BaseException:
             # The runner's own mistake; the worker and the record must survive it.
             logger.exception("the runner failed execution=%s", attempt.claimed.id)
-            error = RuntimeError("The scheduler could not handle what this attempt came to.")
-            return runner.failed(
-                attempt, self._clock, self._node_name, error, reason="internal_error"
-            )
+            return runner.internal_error(attempt, self._clock, self._node_name)
 
     def _oversee(self) -> None:
         while not self._closing.wait(OVERSEE_INTERVAL_S):
@@ -196,11 +207,22 @@ class Pool:
                 overdue = now - attempt.began - attempt.claimed.spec.timeout_s
                 if overdue >= 0 and attempt.stop_cause is None:
                     self._stop(attempt, StopCause.TIMEOUT)
-                if (
-                    attempt.stop_cause in (StopCause.TIMEOUT, StopCause.CANCEL)
-                    and now - attempt.stopped_at >= self._config.kill_grace
-                ):
-                    self._give_up(attempt)
+                if attempt.stop_cause in (StopCause.TIMEOUT, StopCause.CANCEL):
+                    self._insist(attempt, now - attempt.stopped_at - self._config.kill_grace)
+
+    def _insist(self, attempt: Attempt, overdue_s: float) -> None:
+        """A child process is killed, first so that it can clean up. A thread cannot be: it is given up."""
+        if attempt.child is None:
+            if overdue_s >= 0:
+                self._give_up(attempt)
+            return
+        if overdue_s >= 0:
+            attempt.child.kill(signal.SIGTERM)
+        if overdue_s >= TERM_S:
+            attempt.child.kill(signal.SIGKILL)
+        if overdue_s >= TERM_S + KILLED_S:
+            # Not even that ends a process that hangs in the kernel.
+            self._give_up(attempt)
 
     def _stop(self, attempt: Attempt, cause: StopCause) -> None:
         with self._lock:

@@ -220,6 +220,7 @@ class Recorder:
             finished_at=outcome.finished_at,
             error=f"The outcome could not be stored: {type(error).__name__}.",
             retry_s=outcome.retry_s,
+            crashed=outcome.crashed,
             promotes=outcome.promotes,
         )
         try:

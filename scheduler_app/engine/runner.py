@@ -1,4 +1,4 @@
-"""Run one attempt: whatever the target returns, raises or does ends as an outcome that can be stored."""
+"""Run one attempt, in this thread or in a child process, and say what its ending means for the execution."""
 
 from __future__ import annotations
 
@@ -9,30 +9,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import connections
-
 from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import Claimed, Finished, HandBack, LogPart
 from scheduler_app.rules.retrying import may_retry, retry_delay_s
-from scheduler_app.rules.storable import error_line, storable_json, traceback_text
-from scheduler_app.targets import get_target
-from scheduler_app.targets.base import (
-    CurrentExecution,
-    InvalidTarget,
-    Stopped,
-    TargetFailed,
-    UnknownTarget,
-    bind_current_execution,
-    unbind_current_execution,
-)
-from scheduler_app.targets.secrets import resolve, scrub
+from scheduler_app.targets.base import CurrentExecution
 
 from . import capture
+from .children import Child, Children, NoChild
 from .database import DatabaseClock
+from .performing import UNKNOWN_TARGET, Ending, perform, raised
 
-UNKNOWN_TARGET = "unknown_task"
 UNKNOWN_TARGET_DELAY_S = 5.0
-TRACEBACK_CHARS = 64 * 1024
+NO_CHILD_DELAY_S = 5.0
 FAILURES_KEPT_CHARS = 8 * 1024
 """Of an earlier attempt's traceback, in the history on the row."""
 
@@ -43,6 +31,8 @@ class StopCause(enum.Enum):
     TIMEOUT = "timed_out"
     CANCEL = "cancelled"
     DRAIN = "drained"
+    FENCE = "fenced"
+    """The lease may be over, so others may have it: what it still brings is nobody's."""
 
 
 @dataclass(slots=True)
@@ -55,6 +45,8 @@ class Attempt:
     began: float
     """On the monotonic clock."""
     log: capture.AttemptLog = field(default_factory=capture.AttemptLog)
+    child: Child | None = None
+    """The process that it runs in, if not in this one."""
     stop_cause: StopCause | None = None
     stopped_at: float = 0.0
     """When it was asked to stop, on the monotonic clock."""
@@ -63,9 +55,11 @@ class Attempt:
     """The pool answered for it already; what the thread still brings is dropped."""
 
 
-def begin(claimed: Claimed, clock: DatabaseClock) -> Attempt:
+def begin(claimed: Claimed, clock: DatabaseClock, children: Children) -> Attempt:
     """The attempt starts now."""
     spec = claimed.spec
+    # What was under way when a node died may have been what killed it, and must not kill another.
+    suspected = claimed.crashes > 0 and children.available
     return Attempt(
         claimed=claimed,
         execution=CurrentExecution(
@@ -80,99 +74,53 @@ def begin(claimed: Claimed, clock: DatabaseClock) -> Attempt:
         ),
         began_at=clock.now(),
         began=time.monotonic(),
+        child=children.child() if spec.isolation == "process" or suspected else None,
     )
 
 
 def run(
     attempt: Attempt, clock: DatabaseClock, config: SchedulerConfig, node_name: str
 ) -> Finished | HandBack:
-    """Run it in this thread, to its end; never raises."""
-    spec = attempt.claimed.spec
-    try:
-        target = get_target(spec.kind)
-        target.load(spec.target)
-    except UnknownTarget as error:
-        return _unknown_target(attempt, error, clock, config, node_name)
-    except BaseException as error:  # noqa: BLE001
-        return failed(attempt, clock, node_name, error, permanent=True, reason="invalid_target")
-    bound = bind_current_execution(attempt.execution)
-    capturing = capture.start(attempt.log)
-    try:
-        attempt.execution.arguments = resolve(spec.arguments)
-        problems = target.problems(spec.target, attempt.execution.arguments)
-        if problems:
-            raise InvalidTarget(problems)
-        value = target.run(attempt.execution)
-    except BaseException as error:  # noqa: BLE001 - a job's SystemExit is an outcome too
-        return _raised(attempt, clock, node_name, error)
-    else:
-        return _returned(attempt, clock, node_name, value)
-    finally:
-        capture.stop(capturing)
-        unbind_current_execution(bound)
-        # What the task opened, or left in a transaction, must not reach the next one.
-        _close_connections()
-
-
-def _close_connections() -> None:
-    for connection in connections.all(initialized_only=True):
+    """Run it to its end, in this thread or with this thread watching over its child process; never raises."""
+    if attempt.child is not None:
         try:
-            connection.close()
-        except Exception:  # noqa: BLE001
-            # An open atomic() block refuses to be closed politely.
-            connection.connection = None
-            connection.in_atomic_block = False
-            connection.savepoint_ids = []
-            connection.needs_rollback = False
-            connection.closed_in_transaction = False
+            ending = attempt.child.run(attempt.execution, attempt.claimed.spec, attempt.log)
+        except NoChild:
+            claimed = attempt.claimed
+            return HandBack(claimed.id, claimed.token, "no_child_process", NO_CHILD_DELAY_S)
+    else:
+        capturing = capture.start(attempt.log)
+        try:
+            ending = perform(attempt.execution, attempt.claimed.spec.kind)
+        finally:
+            capture.stop(capturing)
+    return conclude(attempt, ending, clock, config, node_name)
 
 
-def _returned(
-    attempt: Attempt, clock: DatabaseClock, node_name: str, value: object
+def conclude(
+    attempt: Attempt, ending: Ending, clock: DatabaseClock, config: SchedulerConfig, node_name: str
 ) -> Finished | HandBack:
-    if attempt.stop_cause is StopCause.TIMEOUT:
-        return timed_out(attempt, clock, node_name)
-    result = scrub(json.dumps(storable_json(value)))
-    if attempt.stop_cause is StopCause.CANCEL:
-        return _finished(attempt, clock, status="cancelled", reason="cancelled", result=result)
-    return _finished(attempt, clock, status="succeeded", result=result)
-
-
-def _raised(
-    attempt: Attempt, clock: DatabaseClock, node_name: str, error: BaseException
-) -> Finished | HandBack:
-    if attempt.stop_cause is StopCause.CANCEL:
-        return cancelled(attempt, clock)
-    if attempt.stop_cause is StopCause.DRAIN:
-        return HandBack(attempt.claimed.id, attempt.claimed.token, reason="drained")
+    """What the execution comes to: the ending, seen with what the attempt was asked meanwhile."""
+    if ending.reason == UNKNOWN_TARGET:
+        return _unknown_target(attempt, ending, clock, config, node_name)
     if attempt.stop_cause is StopCause.TIMEOUT:
         # What an HTTP target had until then tells how far it came.
-        so_far = error.result if isinstance(error, TargetFailed) else None
-        return timed_out(attempt, clock, node_name, result=so_far)
-    if isinstance(error, InvalidTarget):
-        return failed(attempt, clock, node_name, error, permanent=True, reason="invalid_arguments")
-    if isinstance(error, TargetFailed):
-        return failed(
-            attempt,
-            clock,
-            node_name,
-            error,
-            permanent=error.permanent,
-            reason=error.reason,
-            result=error.result,
-            with_traceback=False,
+        return timed_out(attempt, clock, node_name, result=ending.result if ending.raised else None)
+    if attempt.stop_cause is StopCause.CANCEL:
+        return cancelled(attempt, clock, result=None if ending.raised else ending.result)
+    if not ending.raised:
+        return _finished(attempt, clock, status="succeeded", result=ending.result)
+    if attempt.stop_cause in (StopCause.DRAIN, StopCause.FENCE):
+        return HandBack(attempt.claimed.id, attempt.claimed.token, reason="drained")
+    if ending.crashed and attempt.claimed.crashes + 1 >= config.max_crashes:
+        ending = Ending(
+            raised=True, crashed=True, permanent=True, error=ending.error, reason="poisoned"
         )
-    if isinstance(error, Stopped):
-        return failed(attempt, clock, node_name, error, reason="stopped", with_traceback=False)
-    return failed(attempt, clock, node_name, error)
+    return failed(attempt, ending, clock, node_name)
 
 
 def _unknown_target(
-    attempt: Attempt,
-    error: UnknownTarget,
-    clock: DatabaseClock,
-    config: SchedulerConfig,
-    node_name: str,
+    attempt: Attempt, ending: Ending, clock: DatabaseClock, config: SchedulerConfig, node_name: str
 ) -> Finished | HandBack:
     """Another node may know it, of a newer or an older release: give it a minute, then say what is known."""
     claimed = attempt.claimed
@@ -190,7 +138,7 @@ def _unknown_target(
         entry = {
             "attempt": claimed.attempt,
             "reason": UNKNOWN_TARGET,
-            "error": error_line(error),
+            "error": ending.error,
             "node": node_name,
             "finished_at": now.isoformat(),
         }
@@ -198,15 +146,7 @@ def _unknown_target(
     since = datetime.fromisoformat(first["finished_at"])
     if (now - since).total_seconds() < config.unknown_target_grace:
         return HandBack(claimed.id, claimed.token, UNKNOWN_TARGET, _unknown_delay_s(config))
-    return failed(
-        attempt,
-        clock,
-        node_name,
-        error,
-        permanent=True,
-        reason=UNKNOWN_TARGET,
-        with_traceback=False,
-    )
+    return failed(attempt, ending, clock, node_name)
 
 
 def _unknown_delay_s(config: SchedulerConfig) -> float:
@@ -214,59 +154,52 @@ def _unknown_delay_s(config: SchedulerConfig) -> float:
 
 
 def timed_out(
-    attempt: Attempt, clock: DatabaseClock, node_name: str, result: Any = None
+    attempt: Attempt, clock: DatabaseClock, node_name: str, result: str | None = None
 ) -> Finished:
     """The attempt took longer than it may."""
     error = TimeoutError(f"Timed out after {attempt.claimed.spec.timeout_s:g} s.")
-    return failed(
-        attempt, clock, node_name, error, reason="timed_out", result=result, with_traceback=False
-    )
+    ending = raised(error, with_traceback=False, reason="timed_out", result=result)
+    return failed(attempt, ending, clock, node_name)
 
 
-def cancelled(attempt: Attempt, clock: DatabaseClock) -> Finished:
+def cancelled(attempt: Attempt, clock: DatabaseClock, result: str | None = None) -> Finished:
     """Somebody asked for it."""
-    return _finished(attempt, clock, status="cancelled", reason="cancelled")
+    return _finished(attempt, clock, status="cancelled", reason="cancelled", result=result)
 
 
-def failed(
-    attempt: Attempt,
-    clock: DatabaseClock,
-    node_name: str,
-    error: BaseException,
-    *,
-    permanent: bool = False,
-    reason: str = "",
-    result: Any = None,
-    with_traceback: bool = True,
-) -> Finished:
+def internal_error(attempt: Attempt, clock: DatabaseClock, node_name: str) -> Finished:
+    """The runner's own mistake."""
+    error = RuntimeError("The scheduler could not handle what this attempt came to.")
+    return failed(attempt, raised(error, reason="internal_error"), clock, node_name)
+
+
+def failed(attempt: Attempt, ending: Ending, clock: DatabaseClock, node_name: str) -> Finished:
     """The attempt failed; tried again if the job's definition allows and it could help."""
     claimed = attempt.claimed
-    message = scrub(error_line(error))
-    text = scrub(traceback_text(error, TRACEBACK_CHARS)) if with_traceback else ""
-    stored = None if result is None else scrub(json.dumps(storable_json(result)))
     retry_s = None
-    if may_retry(claimed.spec, attempt=claimed.attempt, permanent=permanent):
+    if may_retry(claimed.spec, attempt=claimed.attempt, permanent=ending.permanent):
         retry_s = retry_delay_s(claimed.spec, attempt=claimed.attempt)
-    now = clock.now()
+    reason = ending.reason or "raised"
     entry = {
         "attempt": claimed.attempt,
-        "reason": reason or "raised",
-        "error": message,
-        "traceback": text[-FAILURES_KEPT_CHARS:],
+        "reason": reason,
+        "error": ending.error,
+        "traceback": ending.traceback[-FAILURES_KEPT_CHARS:],
         "node": node_name,
         "started_at": attempt.began_at.isoformat(),
-        "finished_at": now.isoformat(),
+        "finished_at": clock.now().isoformat(),
     }
     return _finished(
         attempt,
         clock,
         status="failed",
-        reason=reason or "raised",
-        result=stored,
-        error=message,
-        traceback=text,
+        reason=reason,
+        result=ending.result,
+        error=ending.error,
+        traceback=ending.traceback,
         retry_s=retry_s,
         failure=json.dumps(entry),
+        crashed=ending.crashed,
     )
 
 

@@ -48,15 +48,16 @@ SET
     started_at = outcome.started_at,
     result = outcome.result,
     error = outcome.error,
-    traceback = outcome.traceback
+    traceback = outcome.traceback,
+    crashes = execution.crashes + outcome.crashed::int
 FROM unnest(
     %(ids)s::bigint[], %(tokens)s::bigint[], %(jobs)s::bigint[], %(statuses)s::text[],
     %(reasons)s::text[], %(started)s::timestamptz[], %(finished)s::timestamptz[], %(results)s::text[]::jsonb[],
     %(errors)s::text[], %(tracebacks)s::text[], %(retries)s::float8[],
-    %(failures)s::text[]::jsonb[], %(expected)s::text[]
+    %(failures)s::text[]::jsonb[], %(crashed)s::boolean[], %(expected)s::text[]
 ) AS outcome (
     id, token, job_id, status, reason, started_at, finished_at, result, error, traceback, retry_s, failure,
-    expected
+    crashed, expected
 )
 LEFT JOIN scheduler_app_job AS job ON outcome.retry_s IS NOT NULL AND job.id = outcome.job_id
 WHERE execution.id = outcome.id
@@ -127,6 +128,8 @@ class Finished:
     retry_s: float | None = None
     failure: str = "{}"
     """JSON text: this attempt as an entry of `Execution.failures`, used when it is tried again."""
+    crashed: bool = False
+    """The process that it ran in ended without a word."""
     promotes: bool = False
     """The job has a limit that others may wait for."""
     log: tuple[LogPart, ...] = ()
@@ -174,6 +177,7 @@ def finish(
         "tracebacks": [outcome.traceback for outcome in ordered],
         "retries": [outcome.retry_s for outcome in ordered],
         "failures": [outcome.failure for outcome in ordered],
+        "crashed": [outcome.crashed for outcome in ordered],
         "expected": ["running"] * len(ordered),
     }
     with connection.transaction():

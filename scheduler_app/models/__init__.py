@@ -12,6 +12,7 @@ from .execution import Execution, LogChunk, Status, Trigger
 from .gap import Gap, GapReason
 from .job import (
     CalendarMode,
+    Isolation,
     Job,
     JobPlan,
     JobRevision,
@@ -34,6 +35,7 @@ __all__ = [
     "Execution",
     "Gap",
     "GapReason",
+    "Isolation",
     "Job",
     "JobPlan",
     "JobRevision",

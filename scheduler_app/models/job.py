@@ -26,6 +26,7 @@ from scheduler_app.targets import target_problems
 from .calendar import Calendar
 from .clock import DatabaseNow, database_now
 
+LIMITED_NEEDS = "choose the isolation process, or leave this empty"
 LONGEST_S = 366 * 24 * 3600
 """A year: the upper bound of every duration that a person can enter, in seconds."""
 
@@ -75,6 +76,13 @@ class Guarantee(models.TextChoices):
 
     AT_LEAST_ONCE = "at_least_once", "At least once: run it again"
     AT_MOST_ONCE = "at_most_once", "At most once: give it up as lost"
+
+
+class Isolation(models.TextChoices):
+    """Where a job's code runs on its node."""
+
+    THREAD = "thread", "In a thread of the node"
+    PROCESS = "process", "In a process of its own"
 
 
 class Provenance(models.TextChoices):
@@ -238,6 +246,31 @@ class Job(models.Model):
     guarantee = models.CharField(
         "when its node dies", max_length=20, choices=Guarantee, default=Guarantee.AT_LEAST_ONCE
     )
+    isolation = models.CharField(
+        "runs",
+        max_length=10,
+        choices=Isolation,
+        default=Isolation.THREAD,
+        db_default=Isolation.THREAD,
+        help_text=(
+            "A process can be killed when it does not stop, and takes nothing with it when it crashes; "
+            "a thread starts sooner."
+        ),
+    )
+    memory_limit_mb = models.PositiveIntegerField(
+        "memory limit (MiB)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(16), MaxValueValidator(1024 * 1024)],
+        help_text="Of a process of its own, beyond what Python takes. Empty: the node's setting.",
+    )
+    cpu_limit_s = models.PositiveIntegerField(
+        "CPU limit (s)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_S)],
+        help_text="Of a process of its own, in seconds of CPU. Empty: the node's setting.",
+    )
 
     enabled = models.BooleanField(
         default=True, help_text="A disabled job has no fire times; it can still be run by hand."
@@ -296,6 +329,9 @@ class Job(models.Model):
                 & Q(on_closed__in=OnClosed.values),
                 name="job_policies_are_known",
             ),
+            models.CheckConstraint(
+                condition=Q(isolation__in=Isolation.values), name="job_isolation_is_known"
+            ),
         ]
         indexes = [
             models.Index(
@@ -339,6 +375,12 @@ class Job(models.Model):
         """What is wrong with the schedule, the window, the target and the arguments."""
         found = self._timing_problems(now)
         found += target_problems(self.kind, self.target, self.arguments)
+        if self.isolation == Isolation.THREAD:
+            found += [
+                Problem(name, f"Only a process of its own can be limited: {LIMITED_NEEDS}.")
+                for name in ("memory_limit_mb", "cpu_limit_s")
+                if getattr(self, name) is not None
+            ]
         return found
 
     def _timing_problems(self, now: datetime) -> list[Problem]:

@@ -44,6 +44,9 @@ class JobSpec:
     retry_jitter: float = 0.1
     timeout_s: float = 3600
     guarantee: str = "at_least_once"
+    isolation: str = "thread"
+    memory_limit_mb: int | None = None
+    cpu_limit_s: int | None = None
     enabled: bool = True
     paused_at: datetime | None = None
     paused_by: str = ""

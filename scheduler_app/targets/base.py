@@ -73,6 +73,7 @@ class CurrentExecution:
         target: str,
         arguments: JSON,
         timeout_s: float,
+        time_left_s: float | None = None,
     ) -> None:
         self.id = id
         """Stays the same for every attempt: the key to be idempotent with."""
@@ -84,10 +85,30 @@ class CurrentExecution:
         self.target = target
         self.arguments = arguments
         self.timeout_s = timeout_s
-        self._deadline = time.monotonic() + timeout_s
+        self._deadline = time.monotonic() + (timeout_s if time_left_s is None else time_left_s)
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
+
+    def to_message(self) -> dict[str, JSON]:
+        """What another process needs to be this execution, as JSON."""
+        return {
+            "id": self.id,
+            "job_id": self.job_id,
+            "job_name": self.job_name,
+            "attempt": self.attempt,
+            "scheduled_for": self.scheduled_for.isoformat(),
+            "target": self.target,
+            "arguments": self.arguments,
+            "timeout_s": self.timeout_s,
+            "time_left_s": self.time_left(),
+        }
+
+    @classmethod
+    def from_message(cls, message: dict[str, JSON]) -> CurrentExecution:
+        """The execution that `to_message` told of, in the process that runs it."""
+        moment = datetime.fromisoformat(message["scheduled_for"])
+        return cls(**message | {"scheduled_for": moment})
 
     def should_stop(self) -> bool:
         """True once the execution timed out, was cancelled, or its node must stop."""

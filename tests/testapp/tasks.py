@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -178,6 +181,82 @@ def be_hostile(how: str) -> object:
             value = [value]
         return value
     raise AssertionError(how)
+
+
+@task
+def crash(how: str) -> None:
+    """End the process that this runs in."""
+    print("last words")
+    if how == "exit":
+        os._exit(7)
+    if how == "signal":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "segfault":
+        ctypes.string_at(0)
+    raise AssertionError(how)
+
+
+@task
+def take_memory(mebibytes: int) -> int:
+    """Take that much memory at once."""
+    return len(bytearray(mebibytes * 1024 * 1024))
+
+
+@task
+def burn() -> None:
+    """Use the CPU without end."""
+    while True:
+        pass
+
+
+@task
+def tell_process() -> list[int]:
+    """The process that this runs in, and the one that started it."""
+    return [os.getpid(), os.getppid()]
+
+
+@task
+def leave_processes(path: str, stay: bool = False) -> str:
+    """Start another process, and note it; it lives long, and prints."""
+    started = subprocess.Popen(["sh", "-c", "echo from the shell; sleep 600 & sleep 600"])
+    Path(path).write_text(f"{started.pid}")
+    if stay:
+        time.sleep(600)
+    return "left"
+
+
+@task
+def spoil_the_process() -> str:
+    """Change what all code of a process shares."""
+    os.chdir("/")
+    os.environ["SPOILED"] = "1"
+    sys.stdout.close()
+    return os.getcwd()
+
+
+@task
+def ask_whether_spoiled() -> list[object]:
+    """What `spoil_the_process` would have left."""
+    return [os.getcwd(), os.environ.get("SPOILED")]
+
+
+@task
+def watch_the_clock() -> dict[str, object]:
+    """What running code may ask of its execution."""
+    run = current_execution()
+    before = run.time_left()
+    stopped = run.wait(60)
+    return {"id": run.id, "left": before, "stopped": stopped, "asked": run.should_stop()}
+
+
+@task
+def log_and_print() -> None:
+    """Say something in every way."""
+    print("printed")
+    print("complained", file=sys.stderr)
+    logging.getLogger("shop").warning("logged")
+    os.system("echo from a shell")
+    sys.stdout.write("no newline \udcff")
 
 
 class Unprintable(Exception):
