@@ -85,20 +85,29 @@ class Children:
 
     def launch(self, child: Child, messages: socket.socket, output: int) -> _Template:
         """Have the child forked with these; raises NoChild."""
-        if not self.available:
-            raise NoChild("This platform cannot fork processes.")
         try:
-            with self._lock:
-                if self._closed:
-                    raise NoChild("The node ends.")
-                if self._template is None or self._template.is_lost:
-                    self._template = _Template()
-                template = self._template
+            template = self.prepare()
             template.fork(child, messages, output)
         except (OSError, NoChild) as error:
             self.failed(str(error))
             raise NoChild(str(error)) from error
         self._gauges.troubled("children", None)
+        return template
+
+    def prepare(self) -> _Template:
+        """Wait until there is something to fork from; raises NoChild."""
+        if not self.available:
+            raise NoChild("this platform cannot fork processes")
+        with self._lock:
+            if self._closed:
+                raise NoChild("the node ends")
+            if self._template is None or self._template.is_lost:
+                try:
+                    self._template = _Template()
+                except OSError as error:
+                    raise NoChild(str(error)) from error
+            template = self._template
+        template.wait_ready()
         return template
 
     def failed(self, why: str) -> None:
@@ -268,9 +277,11 @@ class _Template:
         self._control.settimeout(None)
         threading.Thread(target=self._hear, name="template", daemon=True).start()
 
-    def fork(self, child: Child, messages: socket.socket, output: int) -> None:
+    def wait_ready(self) -> None:
         if not self._ready.wait(START_S) or self.is_lost:
-            raise NoChild("the process to fork from did not start; its own log says why")
+            raise NoChild("the process to fork from did not start; the node's log says why")
+
+    def fork(self, child: Child, messages: socket.socket, output: int) -> None:
         with self._lock:
             self._children[child.number] = child
             socket.send_fds(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -60,6 +61,11 @@ def begin(claimed: Claimed, clock: DatabaseClock, children: Children) -> Attempt
     spec = claimed.spec
     # What was under way when a node died may have been what killed it, and must not kill another.
     suspected = claimed.crashes > 0 and children.available
+    child = children.child() if spec.isolation == "process" or suspected else None
+    if child is not None:
+        with suppress(NoChild):  # as `run` will find and say
+            # The first one waits until the project is imported, which is not the job's time.
+            children.prepare()
     return Attempt(
         claimed=claimed,
         execution=CurrentExecution(
@@ -74,7 +80,7 @@ def begin(claimed: Claimed, clock: DatabaseClock, children: Children) -> Attempt
         ),
         began_at=clock.now(),
         began=time.monotonic(),
-        child=children.child() if spec.isolation == "process" or suspected else None,
+        child=child,
     )
 
 
