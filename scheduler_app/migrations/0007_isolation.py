@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("scheduler_app", "0004_audit_trail"),
+        ("scheduler_app", "0006_drain_permission"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
