@@ -28,7 +28,7 @@ from scheduler_app.models.execution import LIVE, UNSUCCESSFUL
 
 from . import notices
 from .auditing import Subject, record
-from .selecting import NEWEST_FIRST, Selection, back_to, horizon, older
+from .selecting import NEWEST_FIRST, Key, Selection, back_to, count, horizon, older
 from .transactions import CannotDo, transaction_on_psycopg
 from .verbs import cancel_on, retry_on
 
@@ -136,7 +136,7 @@ def start_bulk(
     *,
     by: str,
     reason: str = "",
-    budget_s: float = BUDGET_S,
+    budget_s: float | None = None,
 ) -> BulkOperation:
     """Begin, and go on for a moment; nodes do the rest.
 
@@ -144,7 +144,7 @@ def start_bulk(
     it names another, Invalid for a selection that cannot be meant.
     """
     stored = Selection.from_json(selection.to_json()).to_json()
-    count = count_bulk(verb, selection)
+    counted = count_bulk(verb, selection)
     caller = current_caller()
     with transaction.atomic(using=get_config().database):
         operation, is_new = BulkOperation.objects.get_or_create(
@@ -158,8 +158,8 @@ def start_bulk(
                 "source": caller.source,
                 "address": caller.address,
                 "token": getattr(caller.token, "name", ""),
-                "expected": count.suitable,
-                "expected_is_capped": count.is_capped,
+                "expected": counted.suitable,
+                "expected_is_capped": counted.is_capped,
             },
         )
         if (operation.verb, operation.requested_by) != (verb, by[:150]):
@@ -171,9 +171,9 @@ def start_bulk(
     return continue_bulk(key, budget_s=budget_s)
 
 
-def continue_bulk(key: UUID, *, budget_s: float = BUDGET_S) -> BulkOperation:
+def continue_bulk(key: UUID, *, budget_s: float | None = None) -> BulkOperation:
     """Go on with it in this process until it is done, somebody else works on it, or the time is over."""
-    until = time.monotonic() + budget_s
+    until = time.monotonic() + (BUDGET_S if budget_s is None else budget_s)
     did = _Did.SOME
     while did == _Did.SOME and time.monotonic() < until:
         with transaction_on_psycopg() as connection:
@@ -304,27 +304,26 @@ def _fetch(
 
 
 def _count(selection: Selection, executions: QuerySet[Execution]) -> tuple[int, bool]:
-    found, is_cut = _bounded(selection, executions)
-    count = found.values("pk")[: COUNTED + 1].count()
-    return min(count, COUNTED), is_cut or count > COUNTED
+    return count(selection, executions, cap=COUNTED, bound=_bound(selection, executions))
 
 
 def _count_by_status(
     selection: Selection, executions: QuerySet[Execution]
 ) -> tuple[dict[str, int], bool]:
-    found, is_cut = _bounded(selection, executions)
-    counted = Execution.objects.filter(pk__in=found.values("pk")[: COUNTED + 1])
-    rows = counted.order_by().values_list("status").annotate(count=Count("pk"))
-    counts = {str(Status(status).label).lower(): count for status, count in sorted(rows)}
-    return counts, is_cut or sum(counts.values()) > COUNTED
-
-
-def _bounded(
-    selection: Selection, executions: QuerySet[Execution]
-) -> tuple[QuerySet[Execution], bool]:
-    """Those of the selection, newest first, and whether there are older ones that were not tried."""
+    bound = _bound(selection, executions)
     candidates = selection.indexed(executions)
-    last = horizon(candidates, TRIED) if selection.is_tried else None
-    if last is not None:
-        candidates = back_to(candidates, last)
-    return selection.tried(candidates).order_by(*NEWEST_FIRST), last is not None
+    if bound is not None:
+        candidates = back_to(candidates, bound)
+    some = selection.tried(candidates).order_by(*NEWEST_FIRST).values("pk")[: COUNTED + 1]
+    rows = (
+        Execution.objects.filter(pk__in=some)
+        .order_by()
+        .values_list("status")
+        .annotate(count=Count("pk"))
+    )
+    counts = {str(Status(status).label).lower(): count for status, count in sorted(rows)}
+    return counts, bound is not None or sum(counts.values()) > COUNTED
+
+
+def _bound(selection: Selection, executions: QuerySet[Execution]) -> Key | None:
+    return horizon(selection.indexed(executions), TRIED) if selection.is_tried else None

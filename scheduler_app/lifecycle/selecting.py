@@ -21,6 +21,9 @@ from scheduler_app.models.execution import LIVE, UNSUCCESSFUL
 from scheduler_app.rules.problems import Invalid, Problem
 
 NEWEST_FIRST = ("-scheduled_for", "-id")
+OLDEST_FIRST = ("scheduled_for", "id")
+TRIED = 20_000
+"""Rows that one question looks at for conditions without an index."""
 LONGEST_TEXT = 200
 MOST_ARGUMENTS = 5
 
@@ -32,6 +35,8 @@ Key = tuple[datetime, int]
 class Selection:
     """Executions by what they are; every condition that is given must hold. Empty: all."""
 
+    ids: tuple[int, ...] | None = None
+    """Of executions; None for any, () for none."""
     statuses: tuple[str, ...] = ()
     jobs: tuple[int, ...] | None = None
     """Ids; None for any job, () for none."""
@@ -58,8 +63,8 @@ class Selection:
         found: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            # No job is another answer than any job.
-            if value is not None and (value not in ((), "") or field.name == "jobs"):
+            # None of them is another answer than any.
+            if value is not None and (value not in ((), "") or field.name in ("ids", "jobs")):
                 found[field.name] = _plain(value)
         return found
 
@@ -81,6 +86,8 @@ class Selection:
 
     def indexed(self, executions: QuerySet[Execution]) -> QuerySet[Execution]:
         """Those that the conditions with an index let through."""
+        if self.ids is not None:
+            executions = executions.filter(pk__in=self.ids)
         if self.jobs is not None:
             executions = executions.filter(job_id__in=self.jobs)
         if self.since is not None:
@@ -108,10 +115,71 @@ class Selection:
         return executions
 
 
-def horizon(executions: QuerySet[Execution], rows: int) -> Key | None:
-    """The last of so many rows, newest first; None when there are fewer."""
+@dataclass(slots=True)
+class Page:
+    """Some executions, newest first, and where it goes on."""
+
+    rows: list[Execution]
+    older: Key | None = None
+    """Begin after this to see the next; None at the end."""
+    newer: Key | None = None
+    bound: Key | None = None
+    """No further than here was looked, because that many rows had been tried."""
+    is_full: bool = False
+
+
+def find_page(
+    executions: QuerySet[Execution],
+    selection: Selection,
+    *,
+    size: int,
+    before: Key | None = None,
+    after: Key | None = None,
+) -> Page:
+    """So many of the selection: the newest, those older than `before`, or the next newer than `after`."""
+    candidates = selection.indexed(executions)
+    if before is not None:
+        candidates = older(candidates, before)
+    elif after is not None:
+        candidates = newer(candidates, after)
+    forwards = after is not None and before is None
+    bound = None
+    if selection.is_tried:
+        bound = horizon(candidates, TRIED, newest_first=not forwards)
+        if bound is not None:
+            candidates = (up_to if forwards else back_to)(candidates, bound)
+    order = OLDEST_FIRST if forwards else NEWEST_FIRST
+    rows = list(selection.tried(candidates).order_by(*order)[: size + 1])
+    is_full, rows = len(rows) > size, rows[:size]
+    beyond = (rows[-1].scheduled_for, rows[-1].pk) if is_full else bound
+    page = Page(rows, bound=bound, is_full=is_full)
+    if forwards:
+        rows.reverse()
+        page.newer = beyond
+        page.older = (rows[-1].scheduled_for, rows[-1].pk) if rows else after
+    else:
+        page.older = beyond
+        if before is not None:
+            page.newer = (rows[0].scheduled_for, rows[0].pk) if rows else before
+    return page
+
+
+def count(
+    selection: Selection, executions: QuerySet[Execution], *, cap: int, bound: Key | None
+) -> tuple[int, bool]:
+    """How many there are back to the bound, up to a cap, and whether there may be more."""
+    candidates = selection.indexed(executions)
+    if bound is not None:
+        candidates = back_to(candidates, bound)
+    # Sliced, so the order stays: an index that gives it is read no further than the cap.
+    found = selection.tried(candidates).order_by(*NEWEST_FIRST).values("pk")[: cap + 1].count()
+    return min(found, cap), bound is not None or found > cap
+
+
+def horizon(executions: QuerySet[Execution], rows: int, *, newest_first: bool = True) -> Key | None:
+    """The last of so many rows in this order; None when there are fewer."""
     found: Key | None = (
-        executions.order_by(*NEWEST_FIRST)
+        executions.order_by(*(NEWEST_FIRST if newest_first else OLDEST_FIRST))
         .values_list("scheduled_for", "pk")[rows - 1 : rows]
         .first()
     )
@@ -136,6 +204,11 @@ def newer(executions: QuerySet[Execution], key: Key) -> QuerySet[Execution]:
 def back_to(executions: QuerySet[Execution], key: Key) -> QuerySet[Execution]:
     """Those that come before `key`, newest first, and the one that it is of."""
     return executions.filter(scheduled_for__gte=key[0]).exclude(scheduled_for=key[0], pk__lt=key[1])
+
+
+def up_to(executions: QuerySet[Execution], key: Key) -> QuerySet[Execution]:
+    """Those that come after `key`, newest first, and the one that it is of."""
+    return executions.filter(scheduled_for__lte=key[0]).exclude(scheduled_for=key[0], pk__gt=key[1])
 
 
 def _has_argument(path: str, value: str) -> Q:
@@ -186,6 +259,7 @@ class _Reader:
         if since and until and since >= until:
             self._refuse("until", "must come after since")
         selection = Selection(
+            ids=self._ids("ids") if self._values.get("ids") is not None else None,
             statuses=self._words("statuses", Status.values),
             jobs=self._ids("jobs") if self._values.get("jobs") is not None else None,
             queues=self._words("queues"),

@@ -75,6 +75,12 @@ def countdown(value: datetime, now: datetime, zone: str = "UTC") -> SafeString:
     return countdown_html(value, now, zone)
 
 
+@register.simple_tag
+def ansi_classes(style: str) -> str:
+    """The classes of a piece of a log."""
+    return " ".join(f"sch-ansi-{word}" for word in style.split())
+
+
 @register.simple_tag(takes_context=True)
 def moment(context: RequestContext, value: datetime | None, zone: str = "UTC") -> str | SafeString:
     """A moment in a zone with its distance from the page's `now`; nothing for None."""

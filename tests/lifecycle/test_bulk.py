@@ -309,7 +309,7 @@ def test_a_selection_survives_as_json() -> None:
 @pytest.mark.parametrize(
     ("values", "word"),
     [
-        ({"status": ["failed"]}, "known are statuses"),
+        ({"status": ["failed"]}, "known are ids, statuses"),
         ({"statuses": ["dead"]}, "must be of ready"),
         ({"statuses": "failed"}, "must be a list"),
         ({"jobs": ["x"]}, "must be ids"),

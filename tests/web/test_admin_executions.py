@@ -8,7 +8,8 @@ import pytest
 
 from scheduler_app import lifecycle
 from scheduler_app.admin.base import CappedPaginator
-from scheduler_app.admin.executions import LOG_SHOWN, shown_log
+from scheduler_app.admin.execution_log import LOG_SHOWN, shown_log
+from scheduler_app.lifecycle import selecting
 from scheduler_app.models import Execution, LogChunk, Status, Trigger, database_now
 
 from .admin_support import (
@@ -87,16 +88,25 @@ def test_every_filter_finds_what_it_says(operator: Browser) -> None:
     assert {query: found(operator, query) for query in expected} == expected
 
 
-def test_what_no_index_finds_is_looked_for_in_the_last_day_unless_told_otherwise(
-    operator: Browser,
+def test_what_no_index_finds_is_tried_on_so_many_rows_and_goes_on_from_there(
+    operator: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = make_execution(
-        make_job(), trigger=Trigger.MANUAL, scheduled_for=database_now() - timedelta(days=2)
-    )
+    monkeypatch.setattr(selecting, "TRIED", 3)
+    now = database_now()
+    node, job = make_node(), make_job()
+    executions = [
+        make_execution(
+            job, node=node if number == 4 else None, scheduled_for=now - timedelta(hours=number)
+        )
+        for number in range(5)
+    ]
 
-    assert found(operator, "trigger=manual") == set()
-    assert "Time: Last 24 hours" in operator.page.main
-    assert found(operator, "trigger=manual&when=all") == {old.pk}
+    assert found(operator, f"node={node.pk}") == set()
+    assert "executions were looked at, as far as" in operator.page.main
+    page = operator.open(EXECUTIONS + operator.page.links["Look further back"])
+
+    assert str(executions[4].pk) in page.links
+    assert "Look further back" not in page.links
 
 
 def test_the_newest_are_first_and_the_status_is_a_word(operator: Browser) -> None:
@@ -120,20 +130,34 @@ def test_the_newest_are_first_and_the_status_is_a_word(operator: Browser) -> Non
         assert part in text
 
 
-def test_pages_end_at_the_cap_and_say_so(
+def test_pages_go_on_by_key_there_and_back(
     operator: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CappedPaginator, "CAP", 80)
-    job = make_job()
-    for _ in range(83):
-        make_execution(job)
+    job, at = make_job(), database_now()
+    # All of one fire time, so that the id decides.
+    pks = sorted(
+        (make_execution(job, scheduled_for=at, trigger="manual").pk for _ in range(120)),
+        reverse=True,
+    )
 
-    page = operator.open(EXECUTIONS)
-    assert "80+" in page.main and "Page 1 of 2" in page.main
-    page = operator.open(EXECUTIONS + page.links["Next"])
-    assert "Page 2 of 2" in page.main and "Next" not in page.links
-    operator.open(f"{EXECUTIONS}?p=3")
-    assert operator.status == 200
+    def shown() -> list[int]:
+        return [int(text) for text in operator.page.links if text.isdigit()]
+
+    page = operator.open(f"{EXECUTIONS}?job={job.pk}")
+    assert "80+" in page.main
+    assert shown() == pks[:50]
+    operator.open(EXECUTIONS + page.links["Older"])
+    assert shown() == pks[50:100]
+    page = operator.open(EXECUTIONS + operator.page.links["Older"])
+    assert shown() == pks[100:]
+    assert "Older" not in page.links
+    operator.open(EXECUTIONS + page.links["Newer"])
+    assert shown() == pks[50:100]
+    page = operator.open(EXECUTIONS + operator.page.links["Newer"])
+    assert shown() == pks[:50]
+    operator.open(EXECUTIONS + page.links["Newest"])
+    assert "80+" in operator.page.main
 
 
 # --- The page ---------------------------------------------------------------------------------
@@ -286,7 +310,7 @@ def test_a_long_log_is_shown_from_its_end_and_downloaded_whole(operator: Browser
     execution = make_execution(make_job())
     line = "x" * 99 + "\n"
     for seq in range(6):
-        text = f"part {seq}\n" + line * 700
+        text = f"part {seq}\n" + line * 200
         LogChunk.objects.create(execution=execution, attempt=1, seq=seq, text=text)
 
     log = shown_log(execution.pk)
