@@ -22,6 +22,7 @@ from . import permissions
 from .base import ApiViewSet
 from .errors import Conflict, Refused, shown
 from .fields import FlagField, JsonField, MomentField, Strict, WordField
+from .idempotency import idempotent
 from .job_serializers import PauseSerializer, masked_problem
 from .queries import JobFilters, as_id, filter_jobs
 
@@ -168,6 +169,7 @@ class BulkJobsViewSet(ApiViewSet[Job]):
         return _answer(jobs, changed=changed)
 
     @action(detail=False, methods=["post"], serializer_class=BulkRunSerializer)
+    @idempotent
     def run(self, request: Request) -> Response:
         """One execution for each job or run, at once or when the job's limit allows (202)."""
         given = self._given(request)

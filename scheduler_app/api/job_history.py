@@ -20,6 +20,7 @@ from . import permissions
 from .base import ApiViewSet
 from .errors import Conflict
 from .fields import FlagField, MomentField, NothingSerializer, Strict, WholeField
+from .idempotency import idempotent
 from .links import Links
 from .queries import Query, find_job
 from .schedules import shown_fire_time
@@ -139,6 +140,7 @@ class JobHistory(ApiViewSet[Job]):
         return Response({"job": Links(request).job(found.pk), "skip_at": None})
 
     @action(detail=True, methods=["post"], serializer_class=BackfillSerializer)
+    @idempotent
     def backfill(self, request: Request, job: str) -> Response:
         """Run fire times of the past, oldest first (202). The same range twice runs nothing twice."""
         given = self.get_serializer(data=request.data)

@@ -325,6 +325,34 @@ class LastExecutionSerializer(serializers.Serializer[Execution]):
         return links.execution(execution.pk)
 
 
+class DurationSerializer(serializers.Serializer[Any]):
+    """Seconds of which so many percent are at most as long; null where there is nothing to say."""
+
+    p50_s = serializers.FloatField(allow_null=True)
+    p95_s = serializers.FloatField(allow_null=True)
+
+
+class DriftSerializer(DurationSerializer):
+    """How late, in seconds."""
+
+    p99_s = serializers.FloatField(allow_null=True)
+
+
+class StatsSerializer(serializers.Serializer[Any]):
+    """How the newest finished executions of a job fared."""
+
+    finished = serializers.IntegerField(help_text="How many these are.")
+    succeeded = serializers.IntegerField()
+    failed = serializers.IntegerField(help_text="Lost ones among them; cancelled ones are neither.")
+    success_rate = serializers.FloatField(
+        allow_null=True, help_text="From 0 to 1; null while nothing succeeded or failed."
+    )
+    duration = DurationSerializer(help_text="Of those that succeeded.")
+    drift = DriftSerializer(help_text="Of those that took one attempt.")
+    first_at = MomentField(allow_null=True, help_text="The oldest of their fire times.")
+    last_at = MomentField(allow_null=True)
+
+
 class PauseSerializer(Strict):
     """Why and until when."""
 

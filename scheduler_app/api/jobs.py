@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -18,6 +18,7 @@ from rest_framework.response import Response
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import get_config
+from scheduler_app.lifecycle.statistics import job_statistics
 from scheduler_app.models import Job, Trigger, database_now
 from scheduler_app.rules.masking import mask_places, unmasked
 from scheduler_app.rules.problems import Problem
@@ -30,6 +31,7 @@ from .executions import (
     executions_in_detail,
     list_executions,
 )
+from .idempotency import idempotent
 from .job_history import JobHistory
 from .job_serializers import (
     JobDetailSerializer,
@@ -37,6 +39,7 @@ from .job_serializers import (
     PauseSerializer,
     ResumeSerializer,
     RunSerializer,
+    StatsSerializer,
     attach_last_executions,
     masked_problem,
 )
@@ -46,6 +49,7 @@ from .queries import (
     ExecutionsOfJobQuery,
     JobQuery,
     ShownQuery,
+    StatsQuery,
     as_id,
     filter_executions,
     filter_jobs,
@@ -76,6 +80,7 @@ class JobViewSet(JobHistory):
         "list": (permissions.VIEW_JOB,),
         "retrieve": (permissions.VIEW_JOB,),
         "executions": (permissions.VIEW_JOB, permissions.VIEW_EXECUTION),
+        "stats": (permissions.VIEW_JOB, permissions.VIEW_EXECUTION),
         "create": (permissions.VIEW_JOB, permissions.ADD_JOB),
         "update": (permissions.VIEW_JOB, permissions.CHANGE_JOB),
         "partial_update": (permissions.VIEW_JOB, permissions.CHANGE_JOB),
@@ -115,8 +120,18 @@ class JobViewSet(JobHistory):
         found = executions_for_lists().filter(job=find_job(job, self.get_queryset()))
         return list_executions(self, filter_executions(found, query), query)
 
+    @action(detail=True)
+    def stats(self, request: Request, job: str) -> Response:
+        """How its newest finished executions fared: success rate, durations, drift."""
+        query = StatsQuery.of(request)
+        found = find_job(job, self.get_queryset())
+        window = timedelta(hours=query["hours"]) if "hours" in query else None
+        stats = job_statistics([found.pk], window=window, last=query["last"])[found.pk]
+        return Response(StatsSerializer(stats).data)
+
     # --- Writing ---
 
+    @idempotent
     def create(self, request: Request) -> Response:
         """A new job; its name must be free."""
         return self._created(request, self._valid(data=request.data))
@@ -230,6 +245,7 @@ class JobViewSet(JobHistory):
         return self._shown(self._again(found))
 
     @action(detail=True, methods=["post"], serializer_class=RunSerializer)
+    @idempotent
     def run(self, request: Request, job: str) -> Response:
         """One execution, at once or when the job's limit allows; the schedule is not touched (202)."""
         given = self.get_serializer(data=request.data)

@@ -16,6 +16,7 @@ class Links:
         self._calendars = reverse("api:calendar-list", request=request)
         self._pauses = reverse("api:pause-list", request=request)
         self._tasks = reverse("api:task-list", request=request)
+        self._bulk = reverse("api:bulk-executions-list", request=request)
 
     def job(self, job_id: int) -> str:
         return f"{self._jobs}/{job_id}"
@@ -40,3 +41,6 @@ class Links:
 
     def task(self, name: str) -> str:
         return f"{self._tasks}/{name}"
+
+    def bulk(self, operation_id: object) -> str:
+        return f"{self._bulk}/{operation_id}"

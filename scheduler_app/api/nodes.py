@@ -7,16 +7,18 @@ from typing import Any
 
 from django.db.models import QuerySet
 from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from scheduler_app import lifecycle
 from scheduler_app.models import Node
 from scheduler_app.models.clock import DatabaseNow
 
 from . import permissions
 from .base import ApiViewSet
-from .fields import MomentField, Selective
+from .fields import MomentField, NothingSerializer, Selective
 from .links import Links
 from .pagination import Order
 from .queries import NodeQuery, ShownQuery, as_id
@@ -44,6 +46,8 @@ class NodeSerializer(Selective):
     heartbeat_age_s = serializers.SerializerMethodField()
     last_tick_at = MomentField()
     tick_age_s = serializers.SerializerMethodField()
+    drain_requested_at = MomentField()
+    drain_requested_by = serializers.CharField()
     finished_at = MomentField()
 
     def get_url(self, node: Node) -> str:
@@ -62,7 +66,11 @@ class NodeViewSet(ApiViewSet[Node]):
 
     serializer_class = NodeSerializer
     lookup_value_regex = "[0-9]+"
-    needs = {"list": (permissions.VIEW_NODE,), "retrieve": (permissions.VIEW_NODE,)}
+    needs = {
+        "list": (permissions.VIEW_NODE,),
+        "retrieve": (permissions.VIEW_NODE,),
+        "drain": (permissions.VIEW_NODE, permissions.DRAIN_NODE),
+    }
 
     def get_queryset(self) -> QuerySet[Node]:
         return Node.objects.annotate(now=DatabaseNow())
@@ -81,10 +89,21 @@ class NodeViewSet(ApiViewSet[Node]):
 
     def retrieve(self, request: Request, pk: str) -> Response:
         context = self.shown(ShownQuery.of(request), NodeSerializer)
+        return Response(NodeSerializer(self._find(pk), context=context).data)
+
+    @action(detail=True, methods=["post"], serializer_class=NothingSerializer)
+    def drain(self, request: Request, pk: str) -> Response:
+        """Finish what runs, take nothing new, and stop (202); asked again, nothing more happens."""
+        self.get_serializer(data=request.data).is_valid(raise_exception=True)
+        lifecycle.drain_node(self._find(pk).pk, by=request.user.get_username())
+        context = self.get_serializer_context()
+        return Response(NodeSerializer(self._find(pk), context=context).data, status=202)
+
+    def _find(self, pk: str) -> Node:
         node = self.get_queryset().filter(pk=as_id(pk) or 0).first()
         if node is None:
             raise NotFound(f"There is no node {pk[:20]}.")
-        return Response(NodeSerializer(node, context=context).data)
+        return node
 
 
 def _age(moment: datetime, now: datetime) -> float:

@@ -29,6 +29,8 @@ class Order:
     column: str
     type: type
     descending: bool = False
+    key: Any = int
+    """The type of the id."""
 
     @classmethod
     def of(cls, word: str, known: Mapping[str, Order]) -> Order:
@@ -56,12 +58,13 @@ class Cursor:
     """The row that a page begins after, or ends before."""
 
     value: Any
-    id: int
+    id: Any
     backwards: bool
 
     def to_text(self, order: Order) -> str:
         value = self.value.isoformat() if order.type is datetime else self.value
-        words = [order.column, order.descending, value, self.id, self.backwards]
+        id_ = self.id if order.key is int else str(self.id)
+        words = [order.column, order.descending, value, id_, self.backwards]
         return base64.urlsafe_b64encode(json.dumps(words).encode()).decode().rstrip("=")
 
     @classmethod
@@ -73,11 +76,13 @@ class Cursor:
                 raise ValueError(column)
             if order.type is datetime:
                 value = datetime.fromisoformat(value)
-            if type(value) is not order.type or type(id_) is not int or "\0" in str(value):
+            if order.key is not int:
+                id_ = order.key(id_)
+            if type(value) is not order.type or type(id_) is not order.key or "\0" in str(value):
                 raise ValueError(value)
             if isinstance(value, datetime) and value.tzinfo is None:
                 raise ValueError(value)
-        except (ValueError, TypeError, binascii.Error, RecursionError):
+        except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):
             message = (
                 "This is not a cursor of this list in this order; take it from next or previous."
             )

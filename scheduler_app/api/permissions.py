@@ -17,6 +17,8 @@ PAUSE_JOB = "scheduler_app.pause_job"
 VIEW_EXECUTION = "scheduler_app.view_execution"
 VIEW_NODE = "scheduler_app.view_node"
 
+DRAIN_NODE = "scheduler_app.drain_node"
+VIEW_AUDIT = "scheduler_app.view_auditentry"
 VIEW_CALENDAR = "scheduler_app.view_calendar"
 ADD_CALENDAR = "scheduler_app.add_calendar"
 CHANGE_CALENDAR = "scheduler_app.change_calendar"

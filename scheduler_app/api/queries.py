@@ -12,12 +12,14 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
 from scheduler_app.models import Execution, Job, NodeState, PauseScope, Status, Trigger
+from scheduler_app.models.audit import Source, Verb
 from scheduler_app.rules.problems import Problem
 
 from .errors import Refused, shown
 from .fields import (
     FlagField,
     MomentField,
+    NumberField,
     Strict,
     TextField,
     WholeField,
@@ -147,6 +149,30 @@ class PauseQuery(PageQuery):
     scope = WordField(choices=PauseScope.choices, required=False)
     value = TextField(max_length=50, required=False)
     state = WordField(choices=("standing", "ended", "all"), default="standing")
+
+
+class StatsQuery(Query):
+    noun = "this address"
+    hours = NumberField(
+        min_value=0.01,
+        max_value=24 * 366,
+        required=False,
+        help_text="Only fire times of the last so many hours.",
+    )
+    last = WholeField(
+        min_value=1, max_value=1000, default=100, help_text="At most so many finished executions."
+    )
+
+
+class AuditQuery(PageQuery):
+    who = TextField(max_length=150, required=False)
+    verb = WordsField(child=WordField(choices=Verb.values), allow_empty=False, required=False)
+    source = WordField(choices=Source.values, required=False)  # type: ignore[assignment]  # As above.
+    object_kind = TextField(max_length=20, required=False)
+    object_id = TextField(max_length=64, required=False)
+    job = TextField(max_length=200, required=False, help_text="The job's id, or its name.")
+    since = MomentField(required=False)
+    until = MomentField(required=False)
 
 
 class TaskQuery(PageQuery):

@@ -9,8 +9,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
+from .audit import AuditViewSet
 from .base import ApiView, Router, UnknownAddress
 from .bulk import BulkJobsViewSet
+from .bulk_executions import BulkExecutionsViewSet
 from .calendars import CalendarViewSet
 from .executions import ExecutionViewSet
 from .health import HealthView
@@ -37,6 +39,7 @@ class RootView(ApiView):
             "pauses": "pause-list",
             "nodes": "node-list",
             "tasks": "task-list",
+            "audit": "audit-list",
             "health": "health",
         }
         return Response(
@@ -50,6 +53,8 @@ router.register("executions", ExecutionViewSet, basename="execution")
 router.register("nodes", NodeViewSet, basename="node")
 router.register("tasks", TaskViewSet, basename="task")
 router.register("bulk/jobs", BulkJobsViewSet, basename="bulk-jobs")
+router.register("bulk/executions", BulkExecutionsViewSet, basename="bulk-executions")
+router.register("audit", AuditViewSet, basename="audit")
 router.register("calendars", CalendarViewSet, basename="calendar")
 router.register("pauses", PauseViewSet, basename="pause")
 router.register("schedules", ScheduleViewSet, basename="schedule")

@@ -7,6 +7,8 @@ from typing import Any
 
 import psycopg
 
+from scheduler_app.models.idempotency import KEYS_KEPT
+
 from . import locks
 
 EXECUTIONS_SQL = """
@@ -96,6 +98,19 @@ WHERE id IN (
 """
 
 
+KEYS_SQL = """
+DELETE FROM scheduler_app_idempotencykey
+WHERE id IN (
+    SELECT id
+    FROM scheduler_app_idempotencykey
+    WHERE created_at < scheduler_now() - %(keys_kept)s
+    ORDER BY created_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED   -- one that is old enough may be taken anew at this moment
+)
+"""
+
+
 @dataclass(slots=True)
 class Pruned:
     """What one batch removed."""
@@ -105,6 +120,7 @@ class Pruned:
     nodes: int = 0
     jobs: int = 0
     audit_entries: int = 0
+    keys: int = 0
     more: bool = False
     """There may be more that is old enough."""
 
@@ -116,7 +132,12 @@ def prune(
 
     None while another node prunes.
     """
-    parameters = {"age_s": age_s, "audit_age_s": audit_age_s, "limit": limit}
+    parameters = {
+        "age_s": age_s,
+        "audit_age_s": audit_age_s,
+        "keys_kept": KEYS_KEPT,
+        "limit": limit,
+    }
     with connection.transaction():
         row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [locks.PRUNING]).fetchone()
         if row is None or not row[0]:
@@ -133,10 +154,12 @@ def prune(
         # Its trigger refuses every other DELETE.
         connection.execute("SELECT set_config('scheduler.pruning', 'on', true)")
         removed.audit_entries = connection.execute(AUDIT_SQL, parameters).rowcount
+        removed.keys = connection.execute(KEYS_SQL, parameters).rowcount
         removed.more = limit in (
             removed.executions,
             removed.gaps,
             removed.jobs,
             removed.audit_entries,
+            removed.keys,
         )
         return removed

@@ -10,6 +10,7 @@ from .calendar import Calendar
 from .clock import database_now
 from .execution import Execution, LogChunk, Status, Trigger
 from .gap import Gap, GapReason
+from .idempotency import IdempotencyKey
 from .job import (
     CalendarMode,
     Isolation,
@@ -35,6 +36,7 @@ __all__ = [
     "Execution",
     "Gap",
     "GapReason",
+    "IdempotencyKey",
     "Isolation",
     "Job",
     "JobPlan",

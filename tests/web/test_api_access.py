@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 
 from scheduler_app.api import urls
-from scheduler_app.models import Calendar, Execution, Job, Pause, Status
+from scheduler_app.models import AuditEntry, BulkOperation, Calendar, Execution, Job, Pause, Status
 
 from .api_support import (
     API,
@@ -64,6 +65,15 @@ EXPECTED: dict[tuple[str, str], tuple[int, ...]] = {
     ("bulk-jobs-pause", "POST"): (401, 403, 403, 200, 403, 200),
     ("bulk-jobs-resume", "POST"): (401, 403, 403, 200, 403, 200),
     ("bulk-jobs-run", "POST"): (401, 403, 403, 202, 403, 202),
+    ("job-stats", "GET"): READ,
+    ("node-drain", "POST"): (401, 403, 403, 403, 403, 202),
+    ("audit-list", "GET"): (401, 403, 403, 403, 403, 200),
+    ("audit-detail", "GET"): (401, 403, 403, 403, 403, 200),
+    ("bulk-executions-list", "GET"): READ,
+    ("bulk-executions-detail", "GET"): READ,
+    ("bulk-executions-cancel", "POST"): (401, 403, 403, 202, 403, 202),
+    ("bulk-executions-retry", "POST"): (401, 403, 403, 202, 403, 202),
+    ("bulk-executions-stop", "POST"): (401, 403, 403, 200, 403, 200),
     ("calendar-list", "GET"): READ,
     ("calendar-list", "POST"): (401, 403, 403, 403, 201, 201),
     ("calendar-detail", "GET"): READ,
@@ -118,8 +128,21 @@ def address(name: str, job: Job, execution: Execution) -> str:
         return f"{API}/health"
     if name == "node-detail":
         return f"{API}/nodes/{make_node().pk}"
+    if name == "audit-list":
+        return f"{API}/audit"
     if action == "list":
         return f"{API}/{kind}s"
+    if name in ("bulk-executions-detail", "bulk-executions-stop"):
+        operation = BulkOperation.objects.create(
+            id=uuid.uuid4(), verb="cancel", selection={}, requested_by="ann", source="api"
+        )
+        return f"{API}/bulk/executions/{operation.pk}" + ("/stop" if "stop" in name else "")
+    if name == "bulk-executions-list":
+        return f"{API}/bulk/executions"
+    if name == "audit-detail":
+        return f"{API}/audit/{AuditEntry.objects.latest('at').pk}"
+    if name == "node-drain":
+        return f"{API}/nodes/{make_node().pk}/drain"
     if kind == "bulk":
         return f"{API}/{name.replace('-', '/')}"
     if name == "task-detail":
@@ -148,6 +171,8 @@ def test_each_role_gets_what_it_may_do(name: str, method: str) -> None:
         waits = name == "execution-cancel"
         execution = make_execution(job, status=Status.READY if waits else Status.FAILED)
         body = dict(BODIES.get((name, method), {}))
+        if name in ("bulk-executions-cancel", "bulk-executions-retry"):
+            body["filter"] = {"job": [job.pk]}
         if name.startswith("bulk-jobs"):
             body["jobs"] = [job.pk]
         if "value" in body:
