@@ -1,9 +1,9 @@
 """The operator's pages: the stock Django admin with lists, pages and buttons of our own.
 
 Nothing here writes a job or an execution: every change is a verb of `lifecycle`, asked for by POST, allowed by a
-permission and noted in the admin's log.
+permission and noted by the verb in the audit trail.
 """
 
-from . import executions, gaps, jobs, nodes, pauses
+from . import audit, executions, gaps, jobs, nodes, pauses
 
-__all__ = ["executions", "gaps", "jobs", "nodes", "pauses"]
+__all__ = ["audit", "executions", "gaps", "jobs", "nodes", "pauses"]

@@ -1,22 +1,23 @@
-"""What the pages of all models share: rights, the way back, the log of what was done."""
+"""What the pages of all models share: rights, the way back, the trail of what was done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
 
 from .overview import pulse_of
+from .trail import deeds, trail_of
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -85,9 +86,30 @@ class SchedulerAdmin(_ModelAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """What was done by the admin, with the database's time for the own template."""
-        context = {"now": pulse_of(request).now, **(extra_context or {})}
-        return super().history_view(request, object_id, context)
+        """The audit trail of one object: who did what, and each field before and after."""
+        self.require(self.has_view_permission(request))
+        if self.get_object(request, unquote(object_id)) is None:
+            raise Http404(f"There is no such {self.opts.verbose_name}.")
+        trail = CappedPaginator(trail_of(str(self.opts.model_name), object_id), self.list_per_page)
+        page = trail.get_page(request.GET.get("p", "1"))
+        context = {
+            "title": f"History of this {self.opts.verbose_name}",
+            "trail": page,
+            "deeds": deeds(page.object_list),
+            "sees_origin": request.user.has_perm("scheduler_app.view_auditentry"),
+            **(extra_context or {}),
+        }
+        folder = f"{self.opts.model_name}/" if self.opts.model_name == "job" else ""
+        return self.page(request, f"{folder}object_history.html", context)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Nothing: the verbs write the audit trail."""
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Nothing: the verbs write the audit trail."""
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Nothing: the verbs write the audit trail."""
 
     def rights(self, request: HttpRequest) -> dict[str, bool]:
         """What the user may do, for templates that hide what is refused."""
@@ -146,23 +168,6 @@ class SchedulerAdmin(_ModelAdmin):
         """To the list when the request came from there, and to `page_url` otherwise."""
         origin = request.POST.get("from") or request.GET.get("from")
         return HttpResponseRedirect(self.list_url(request) if origin == "list" else page_url)
-
-    def log(
-        self,
-        request: HttpRequest,
-        objects: Iterable[Model],
-        message: str,
-        action_flag: int = CHANGE,
-    ) -> None:
-        """One entry in the admin's log for each object."""
-        found = list(objects)
-        if found:
-            LogEntry.objects.log_actions(
-                user_id=cast(int, request.user.pk),
-                queryset=found,
-                action_flag=action_flag,
-                change_message=message,
-            )
 
     def say(self, request: HttpRequest, text: str, *, problem: bool = False) -> None:
         """A message on the next page."""

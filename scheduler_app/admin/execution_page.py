@@ -134,7 +134,6 @@ class ExecutionPage(ReadOnlyAdmin):
         except CannotDo as error:
             self.say(request, str(error), problem=True)
             return self.back(request, execution_url(execution_id))
-        self.log(request, [job], f"Run again, as execution {execution_id}.")
         self.say(request, f"Execution {started.pk} is on its way.")
         return self.back(request, execution_url(started.pk))
 
@@ -155,8 +154,6 @@ class ExecutionPage(ReadOnlyAdmin):
         answer = lifecycle.cancel(
             [execution.pk for execution in executions], by=request.user.get_username()
         )
-        touched = {*answer.cancelled, *answer.requested}
-        self.log(request, [one for one in executions if one.pk in touched], "Cancelled.")
         if answer.cancelled:
             self.say(request, f"{count_text(len(answer.cancelled), 'execution')} cancelled.")
         if answer.requested:
@@ -172,7 +169,6 @@ class ExecutionPage(ReadOnlyAdmin):
                 [execution.pk for execution in executions], by=request.user.get_username()
             )
         )
-        self.log(request, [one for one in executions if one.pk in retried], "Retried.")
         if retried:
             self.say(request, f"{count_text(len(retried), 'execution')} will be tried again.")
         if left := len(executions) - len(retried):

@@ -15,7 +15,7 @@ from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Backfill, Execution, Job, Status
 from scheduler_app.models.execution import LIVE
 
-from .display import clock, count_text, printable, zone_of
+from .display import count_text, printable
 from .job_base import JobBase
 from .overview import pulse_of
 from .verb_forms import MISSING, BackfillForm
@@ -106,21 +106,16 @@ class JobBackfill(JobBase):
 
     def _run(self, request: HttpRequest, job: Job, form: BackfillForm) -> HttpResponse:
         values = form.cleaned_data
-        only_missing = values["what"] == MISSING
         record = lifecycle.backfill(
             job.pk,
             values["since"],
             values["until"],
             by=request.user.get_username(),
-            only_missing=only_missing,
+            only_missing=values["what"] == MISSING,
             max_running=values["max_running"],
             request=values["request"],
         )
-        zone = zone_of(job.timezone)
-        since, until = clock(values["since"], zone), clock(values["until"], zone)
-        how = "without a success " if only_missing else ""
         runs = count_text(record.count, "fire time")
-        self.log(request, [job], f"Backfill of {runs} {how}from {since} to {until}.")
         self.say(
             request,
             f"{printable(job.name)}: {runs} of the past will run, "

@@ -95,7 +95,6 @@ class JobList(JobVerbs, JobResume):
         except CannotDo as error:
             self.say(request, str(error), problem=True)
             return
-        self.log(request, jobs, "Run now.")
         self._say_started(request, executions)
 
     @admin.action(permissions=["pause"], description="Pause…")

@@ -123,8 +123,6 @@ class JobResume(JobBase):
         resumed = lifecycle.resume(
             [job.pk for job in jobs], by=request.user.get_username(), run=run
         )
-        done = [job for job in jobs if job.pk in set(resumed)]
-        self.log(request, done, f"Resumed{RUN_IN_WORDS[run]}.")
         self._say_done(request, "resumed", jobs, len(resumed))
         held = [pause for pause in pauses_of(request) if any(covers(pause, job) for job in jobs)]
         if held:

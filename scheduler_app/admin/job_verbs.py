@@ -54,7 +54,6 @@ class JobVerbs(JobBase):
         except CannotDo as error:
             self.say(request, str(error), problem=True)
             return self.back(request, self.page_url(job.pk))
-        self.log(request, [job], "Run now.")
         self._say_started(request, [execution])
         return self.back(request, self.page_url(job.pk))
 
@@ -83,7 +82,6 @@ class JobVerbs(JobBase):
             self.say(request, str(error), problem=True)
         else:
             shown = clock(moment, zone_of(job.timezone))
-            self.log(request, [job], f"Skip the fire time of {shown}.")
             self.say(request, f"{printable(job.name)}: {shown} will be skipped.")
         return self.back(request, self.page_url(job.pk))
 
@@ -92,7 +90,6 @@ class JobVerbs(JobBase):
         self.require(self.has_pause_permission(request))
         job = self._get_job(job_id)
         if lifecycle.unskip_next(job.pk, by=request.user.get_username()):
-            self.log(request, [job], "Skip no fire time.")
             self.say(request, f"{printable(job.name)}: no fire time will be skipped.")
         else:
             self.say(request, "There was nothing to skip any more.", problem=True)
@@ -113,9 +110,6 @@ class JobVerbs(JobBase):
             except CannotDo as error:
                 form.add_error("arguments", str(error))
             else:
-                same = "" if arguments == job.arguments else " with other arguments"
-                told = f" for {clock(moment, zone_of(job.timezone))}" if moment else ""
-                self.log(request, [job], f"Run now{same}{told}.")
                 self._say_started(request, [execution])
                 return HttpResponseRedirect(execution_url(execution.pk))
         return self.page(
@@ -153,12 +147,6 @@ class JobVerbs(JobBase):
         except CannotDo as error:
             self.say(request, str(error), problem=True)
             return
-        ending = f" until {until:%Y-%m-%d %H:%M:%S} UTC" if until else ""
-        self.log(
-            request,
-            [job for job in jobs if job.pk in set(paused)],
-            f"Paused{ending}" + (f": {reason}" if reason else "."),
-        )
         self._say_done(request, "paused", jobs, len(paused))
 
     def _say_started(self, request: HttpRequest, executions: Sequence[Execution]) -> None:

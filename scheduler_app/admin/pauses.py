@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.models import ADDITION
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
@@ -115,8 +114,6 @@ class PauseAdmin(SchedulerAdmin):
             except CannotDo as error:
                 form.add_error(None, str(error))
             else:
-                reason = f"Paused: {pause.reason}" if pause.reason else "Paused."
-                self.log(request, [pause], reason, ADDITION)
                 self.say(request, f"Paused {pause}.")
                 return HttpResponseRedirect(self.list_url(request))
         return self.page(
@@ -174,7 +171,6 @@ class PauseAdmin(SchedulerAdmin):
 
     def _resume(self, request: HttpRequest, pause: Pause, run: str) -> None:
         if lifecycle.resume_scope(pause.pk, by=request.user.get_username(), run=run):
-            self.log(request, [pause], f"Resumed{RUN_IN_WORDS[run]}.")
             self.say(request, f"Resumed {printable(pause)}{RUN_IN_WORDS[run]}.")
         else:
             self.say(request, f"The pause of {printable(pause)} was over.", problem=True)

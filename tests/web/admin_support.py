@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin
 
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
-from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.http import HttpResponseBase
 from django.test import Client
+
+from scheduler_app.models import AuditEntry, Source
 
 from .api_support import make_execution, make_job, make_node
 
@@ -254,11 +254,11 @@ class Browser:
 
 
 def log_of(one: Model) -> list[str]:
-    """What the admin's log says was done to it, oldest first."""
-    entries = LogEntry.objects.filter(
-        content_type=ContentType.objects.get_for_model(one), object_id=str(one.pk)
+    """What the audit trail says was done to it, oldest first."""
+    entries = AuditEntry.objects.filter(
+        object_kind=one._meta.model_name, object_id=str(one.pk), source=Source.ADMIN
     )
     return [
-        f"{entry.user.get_username()}: {entry.get_change_message()}"
+        f"{entry.who}: {entry.verb}" + (f": {entry.reason}" if entry.reason else "")
         for entry in entries.order_by("pk")
     ]

@@ -362,7 +362,7 @@ def test_cancel_ends_what_waits_and_asks_what_runs(operator: Browser) -> None:
     assert runs.status == Status.RUNNING and runs.cancel_requested_at is not None
     assert "asked to stop" in page.main
     assert "Cancel" not in {button.text for button in page.buttons}
-    assert log_of(waits) == log_of(runs) == ["ana: Cancelled."]
+    assert log_of(waits) == log_of(runs) == ["ana: execution.cancel"]
 
 
 def test_retry_is_the_same_execution_again(operator: Browser) -> None:
@@ -373,7 +373,7 @@ def test_retry_is_the_same_execution_again(operator: Browser) -> None:
 
     execution.refresh_from_db()
     assert (execution.status, execution.requested_by) == (Status.READY, "ana")
-    assert log_of(execution) == ["ana: Retried."]
+    assert log_of(execution) == ["ana: execution.retry"]
 
 
 def test_run_again_is_a_new_execution_with_the_same_arguments(operator: Browser) -> None:

@@ -212,7 +212,7 @@ def test_a_queue_is_paused_and_resumed() -> None:
     assert pause.ended_at is not None and pause.ended_by == "ana"
     assert "supplier down" not in browser.page.main
     assert "supplier down" in browser.open(f"{PAUSES}?state=ended").main
-    assert log_of(pause) == ["ana: Paused: supplier down", "ana: Resumed."]
+    assert log_of(pause) == ["ana: pause.create: supplier down", "ana: pause.end"]
 
 
 def test_the_end_of_a_pause_of_many_asks_which_of_the_missed_fire_times_to_run() -> None:
@@ -230,7 +230,7 @@ def test_the_end_of_a_pause_of_many_asks_which_of_the_missed_fire_times_to_run()
     browser.press("Resume", run="last")
 
     assert Execution.objects.filter(trigger="backfill").count() == 2
-    assert log_of(pause) == ["ana: Resumed, and run the last of the missed fire times."]
+    assert log_of(pause) == ["ana: pause.end"]
     browser.open(f"{PAUSES}{pause.pk}/resume/")
     assert "The pause of tag db was over." in browser.press("Resume").main
 
