@@ -26,7 +26,7 @@ test: venv-dev ## run the tests (ARGS="-k word"; TEST_DATABASE_URL=... for a ser
 test-latest: venv-latest ## run the tests on Django 6.1, which needs Python 3.12 or newer
 	@exec $(VENV_LATEST)/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
-test-zones: venv-dev ## the rules of time in every zone of the zone data, 2024 to 2030 (half an hour)
+test-zones: venv-dev ## the rules of time in every zone of the zone data, 2024 to 2030 (a quarter of an hour)
 	@SCHEDULE_SWEEP=all exec $(BIN)/python -m pytest tests/rules/test_cron_zones.py $(ARGS)
 
 faults: venv-dev ## break running nodes on purpose, in every way that docs/faults.md lists (a quarter of an hour)
