@@ -138,7 +138,7 @@ class Node:
         )
         for part in (self._recorder, pool, heartbeat, listener, self._upkeep):
             part.start()
-        self._loop()
+        self._loop(heartbeat)
         listener.close()
         self._upkeep.close()
         if self._declared_dead.is_set():
@@ -187,11 +187,16 @@ class Node:
                 self._session.back_off(self._stop)
         return None
 
-    def _loop(self) -> None:
+    def _loop(self, heartbeat: Heartbeat) -> None:
+        has_turned = False
         while not self._stop.is_set():
             try:
                 sleep_s = self._scheduler.turn()
                 self._gauges.turned("scheduler")
+                if not has_turned:
+                    # Whoever waits for the node to work need not wait for the interval.
+                    heartbeat.beat_soon()
+                    has_turned = True
                 self._wake.sleep(sleep_s)
             except Unavailable:
                 self._session.back_off(self._stop)

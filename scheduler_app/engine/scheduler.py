@@ -10,12 +10,15 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
+
+import psycopg
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
-from scheduler_app.lifecycle import SpecCache, notices
+from scheduler_app.lifecycle import Chores, Outlook, SpecCache, notices
 
 from .database import DatabaseClock, Session
 from .heartbeat import Heartbeat
@@ -99,7 +102,7 @@ class Scheduler:
         with self._lock:
             while self._expected and self._expected[0] <= time.monotonic():
                 heapq.heappop(self._expected)
-        outlook = self._session.call(lifecycle.look_ahead)
+        outlook, chores = self._session.call(self._look)
         self._clock.set(outlook.now)
         is_due = outlook.next_fire_at is not None and outlook.next_fire_at <= outlook.now
         decided = lifecycle.Fired()
@@ -107,18 +110,25 @@ class Scheduler:
             decided += self._settle()
         if is_due:
             decided += self._fire()
-        claimed = self._claim()
+        claimed = self._claim() if outlook.ready or decided.ready else 0
         if decided.ready > claimed and self._starved:
             # More than this node can start: let the others look at once.
             self._session.call(lambda connection: notices.notify(connection, notices.READY))
         if self._check_cancels.is_set():
             self.pass_on_cancels()
-        if time.monotonic() >= self._next_housekeeping:
-            self._keep_house()
+        if chores is not None:
+            self._keep_house(chores)
         if outlook.edited or is_due:
             # The plans have moved: look again at once, unless other nodes are still at those that are left.
             return 0.0 if decided.jobs else LOCKED_BY_OTHERS_S
         return self._until(outlook.next_fire_at)
+
+    def _look(self, connection: psycopg.Connection[Any]) -> tuple[Outlook, Chores | None]:
+        if time.monotonic() < self._next_housekeeping:
+            return lifecycle.look_ahead(connection, self._queues), None
+        return lifecycle.look_round(
+            connection, node_id=self._node_id, lease_s=self._config.lease, queues=self._queues
+        )
 
     def _until(self, next_fire_at: datetime | None) -> float:
         wait = min(self._config.poll_interval, max(0.0, self._next_housekeeping - time.monotonic()))
@@ -182,12 +192,14 @@ class Scheduler:
             )
         return len(claimed)
 
-    def pass_on_cancels(self) -> set[tuple[int, int]]:
-        """Pass on what somebody wants cancelled; returns all that the database believes to run here."""
+    def pass_on_cancels(self) -> None:
+        """Ask to stop what somebody wants cancelled."""
         self._check_cancels.clear()
         held = self._session.call(lambda connection: lifecycle.held_by(connection, self._node_id))
+        self._cancel(held)
+
+    def _cancel(self, held: Sequence[tuple[int, int, bool]]) -> None:
         self._pool.cancel([(id_, token) for id_, token, cancelled in held if cancelled])
-        return {(id_, token) for id_, token, _ in held}
 
     def _give_back_strays(self, held: set[tuple[int, int]]) -> None:
         """Hand back what the database believes to run here and nobody here knows.
@@ -202,16 +214,21 @@ class Scheduler:
             logger.warning("handed back claims whose answer was lost count=%s", len(certain))
             self._recorder.put(*(lifecycle.HandBack(id_, token) for id_, token in certain))
 
-    def _keep_house(self) -> None:
-        self._give_back_strays(self.pass_on_cancels())
+    def _keep_house(self, chores: Chores) -> None:
+        self._cancel(chores.held)
+        self._give_back_strays({(id_, token) for id_, token, _ in chores.held})
         stale = self._pool.queue.give_back(older_than_s=STALE_IN_QUEUE_S)
         if stale:
             self._recorder.put(*(lifecycle.HandBack(item.id, item.token) for item in stale))
-        if self._session.contact_s >= self._config.outage_grace:
+        has_deaths = chores.silent_nodes or chores.orphans
+        if has_deaths and self._session.contact_s >= self._config.outage_grace:
             self._rescue()
-        self._session.call(lifecycle.resume_expired)
-        self._session.call(lambda connection: lifecycle.promote_blocked(connection, self._specs))
-        self._session.call(lambda connection: lifecycle.tick(connection, self._node_id))
+        if chores.expired_pauses:
+            self._session.call(lifecycle.resume_expired)
+        if chores.blocked:
+            self._session.call(
+                lambda connection: lifecycle.promote_blocked(connection, self._specs)
+            )
         self._next_housekeeping = time.monotonic() + HOUSEKEEPING_INTERVAL_S
 
     def _rescue(self) -> None:

@@ -17,7 +17,8 @@ from .calendars import delete_calendar, jobs_using, save_calendar
 from .claiming import Claimed, HandBack, claim, hand_back
 from .enqueuing import TaskCall, enqueue
 from .finishing import Finished, LogPart, finish, record_progress
-from .firing import Fired, Outlook, fire_due_jobs, look_ahead, settle_edited_jobs
+from .firing import Fired, fire_due_jobs, settle_edited_jobs
+from .looking import Chores, Outlook, look_ahead, look_round
 from .nodes import (
     Condition,
     Contact,
@@ -26,7 +27,6 @@ from .nodes import (
     held_by,
     register_node,
     stop_node,
-    tick,
 )
 from .notices import CHANNEL
 from .pausing import resume_expired
@@ -68,6 +68,7 @@ __all__ = [
     "BulkCount",
     "Cancelled",
     "CannotDo",
+    "Chores",
     "Claimed",
     "Condition",
     "Contact",
@@ -100,6 +101,7 @@ __all__ = [
     "held_by",
     "jobs_using",
     "look_ahead",
+    "look_round",
     "missed_by_pause",
     "missed_while_paused",
     "pause",
@@ -123,6 +125,5 @@ __all__ = [
     "start_bulk",
     "stop_bulk",
     "stop_node",
-    "tick",
     "unskip_next",
 ]

@@ -25,19 +25,6 @@ from .zones import remember_zones
 
 logger = logging.getLogger(__name__)
 
-LOOK_AHEAD_SQL = """
-SELECT
-    scheduler_now(),
-    (
-        SELECT next_fire_at
-        FROM scheduler_app_jobplan
-        WHERE next_fire_at IS NOT NULL
-        ORDER BY next_fire_at
-        LIMIT 1
-    ),
-    EXISTS (SELECT FROM scheduler_app_jobplan WHERE dirty)
-"""
-
 LOCK_DUE_SQL = """
 SELECT
     plan.job_id, plan.revision_id, plan.decided_until, plan.runs,
@@ -165,15 +152,6 @@ UNREADABLE_PROBLEM = Problem(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What the plans say: the database's time, when something is due next, whether jobs were edited."""
-
-    now: datetime
-    next_fire_at: datetime | None
-    edited: bool
-
-
 @dataclass(slots=True)
 class Fired:
     """What one transaction decided."""
@@ -235,13 +213,6 @@ class _Rows:
 
     def parameters(self) -> dict[str, list[Any]]:
         return {name: self.columns[name] for name in self.NAMES}
-
-
-def look_ahead(connection: psycopg.Connection[Any]) -> Outlook:
-    """When to look again; costs two index look-ups however many jobs there are."""
-    row = connection.execute(LOOK_AHEAD_SQL).fetchone()
-    assert row is not None
-    return Outlook(*row)
 
 
 def fire_due_jobs(

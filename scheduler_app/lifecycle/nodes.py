@@ -25,6 +25,7 @@ RETURNING id
 HEARTBEAT_SQL = """
 UPDATE scheduler_app_node
 SET heartbeat_at = scheduler_now(),
+    last_tick_at = COALESCE(scheduler_now() - make_interval(secs => %(tick_age_s)s), last_tick_at),
     state = CASE WHEN %(draining)s THEN 'draining' ELSE state END,
     busy = %(busy)s, children = %(children)s, stuck = %(stuck)s,
     unwritten = %(unwritten)s, unwritten_bytes = %(unwritten_bytes)s,
@@ -32,12 +33,6 @@ SET heartbeat_at = scheduler_now(),
     trouble = %(trouble)s, trouble_note = %(trouble_note)s
 WHERE id = %(node_id)s AND state IN ('active', 'draining')
 RETURNING scheduler_now(), drain_requested_at IS NOT NULL, drain_requested_by
-"""
-
-TICK_SQL = """
-UPDATE scheduler_app_node
-SET last_tick_at = scheduler_now()
-WHERE id = %(node_id)s AND state IN ('active', 'draining')
 """
 
 STOP_SQL = """
@@ -136,6 +131,7 @@ def heartbeat(
             "unwritten_bytes": condition.unwritten_bytes,
             "listening": condition.listening,
             "turn_ages": Jsonb(condition.turn_ages),
+            "tick_age_s": condition.turn_ages.get("scheduler"),
             "trouble": condition.trouble,
             "trouble_note": condition.trouble_note[:500],
         },
@@ -161,11 +157,6 @@ def drain_node(node_id: int, *, by: str) -> bool:
     if state not in ("active", "draining"):
         raise CannotDo(f"The node {name} is {state} already.")
     return False
-
-
-def tick(connection: psycopg.Connection[Any], node_id: int) -> None:
-    """Say that the scheduler loop completed a turn."""
-    connection.execute(TICK_SQL, {"node_id": node_id})
 
 
 def stop_node(connection: psycopg.Connection[Any], node_id: int, *, reason: str = "") -> None:

@@ -83,10 +83,12 @@ WHERE id IN (
 )
 """
 
-JOBS_WITH_BLOCKED_SQL = """
+MAY_BE_PROMOTED = "status = 'blocked' AND reason <> 'paused'"
+
+JOBS_WITH_BLOCKED_SQL = f"""
 SELECT DISTINCT job_id
 FROM scheduler_app_execution
-WHERE status = 'blocked' AND reason <> 'paused'
+WHERE {MAY_BE_PROMOTED}
 LIMIT 1000
 """
 

@@ -68,8 +68,8 @@ def test_a_node_that_was_declared_dead_learns_it_from_its_heartbeat(connection, 
     clock.tick(16)
     rescue(connection)
 
-    assert lifecycle.heartbeat(connection, node, Condition(busy=0, listening=True)) is None
-    lifecycle.tick(connection, node)
+    condition = Condition(busy=0, listening=True, turn_ages={"scheduler": 0.0})
+    assert lifecycle.heartbeat(connection, node, condition) is None
     lifecycle.stop_node(connection, node)
 
     row = Node.objects.get()
@@ -81,11 +81,12 @@ def test_a_heartbeat_answers_with_the_time_and_shows_the_node(connection, clock)
     node = make_node(connection)
     clock.tick(3)
 
-    contact = lifecycle.heartbeat(connection, node, Condition(busy=4, listening=True))
-    lifecycle.tick(connection, node)
+    condition = Condition(busy=4, listening=True, turn_ages={"scheduler": 0.5})
+    contact = lifecycle.heartbeat(connection, node, condition)
 
     row = Node.objects.get()
-    assert contact.now == row.heartbeat_at == row.last_tick_at == after_noon(3)
+    assert contact.now == row.heartbeat_at == after_noon(3)
+    assert row.last_tick_at == after_noon(2.5)
     assert (row.busy, row.listening, row.state) == (4, True, "active")
 
 

@@ -147,6 +147,12 @@ def test_looking_ahead_reads_one_plan(connection):
         lifecycle.look_ahead(connection)
 
 
+def test_looking_for_chores_reads_nearly_nothing(connection):
+    node = make_node(connection)
+    with at_most(10, connection):
+        lifecycle.look_round(connection, node_id=node, lease_s=15)
+
+
 def test_a_turn_with_nothing_to_do_reads_nearly_nothing(connection):
     node = make_node(connection)
     with at_most(20, connection):
@@ -156,7 +162,6 @@ def test_a_turn_with_nothing_to_do_reads_nearly_nothing(connection):
         rescue(connection)
         lifecycle.resume_expired(connection)
         lifecycle.promote_blocked(connection, SpecCache())
-        lifecycle.tick(connection, node)
         lifecycle.heartbeat(connection, node, lifecycle.Condition(listening=True))
 
 
