@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import workloads
+from benchmarks import own, workloads
 from benchmarks.cluster import Cluster, cluster
 from benchmarks.contenders import CONTENDERS, ROOT, Contender
 from benchmarks.limit import limit
@@ -52,6 +52,24 @@ WORKLOADS: dict[str, dict[str, tuple[str, Run]]] = {
         for count in (100, 1000, 3000)
     },
 }
+OWN: dict[str, dict[str, Callable[[Cluster], Figures]]] = {
+    "scale": {
+        f"{jobs:,} jobs, none due": partial(own.scale, jobs=jobs)
+        for jobs in (1000, 100_000, 1_000_000)
+    },
+    "growth": {
+        **{
+            f"1,000 jobs every second beside {finished:,} finished": partial(
+                own.growth, finished=finished
+            )
+            for finished in (0, 1_000_000)
+        },
+        "1,000 jobs every second while 1,000,000 are pruned": partial(
+            own.growth, finished=1_000_000, pruning=True
+        ),
+    },
+    "http": {"1,000 HTTP jobs every second": partial(own.http, jobs=1000, seconds=30)},
+}
 LIMITS: dict[str, Callable[[Cluster], Figures]] = {
     f"limit, {batch} a batch, {connections} connection{'s'[: connections > 1]}": partial(
         limit, count=count, batch=batch, connections=connections
@@ -63,7 +81,7 @@ LIMITS: dict[str, Callable[[Cluster], Figures]] = {
 
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    names = [*WORKLOADS, "limit", *CONTENDERS]
+    names = [*WORKLOADS, *OWN, "limit", *CONTENDERS]
     options.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(names)}")
     options.add_argument("--rounds", type=int, default=3, help="a figure is their median")
     options.add_argument("--json", type=Path, default=ROOT / "var" / "benchmarks" / "results.jsonl")
@@ -71,14 +89,17 @@ def main() -> None:
     if unknown := [name for name in given.names if name not in names]:
         options.error(f"{', '.join(unknown)}: choose from {', '.join(names)}")
     chosen = [name for name in given.names if name in CONTENDERS] or list(CONTENDERS)
-    wanted = [name for name in given.names if name not in CONTENDERS] or [*WORKLOADS, "limit"]
+    wanted = [name for name in given.names if name not in CONTENDERS] or [*WORKLOADS, *OWN, "limit"]
     say(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
     results: list[dict[str, Any]] = []
     with cluster() as server:
         if "limit" in wanted:
             for title, run in LIMITS.items():
                 results.append(measure(title, "postgresql", partial(run, server), given.rounds))
-        for workload in (name for name in wanted if name != "limit"):
+        for workload in (name for name in wanted if name in OWN):
+            for title, run in OWN[workload].items():
+                results.append(measure(title, "scheduler", partial(run, server), given.rounds))
+        for workload in (name for name in wanted if name in WORKLOADS):
             for title, (command, work) in WORKLOADS[workload].items():
                 for name in chosen:
                     contender = CONTENDERS[name]

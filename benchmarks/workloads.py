@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from statistics import median
 
@@ -37,13 +37,13 @@ class Stage:
         self.contender, self.cluster = contender, cluster
         self.starts = directory / "starts"
         self._log = (directory / "log").open("wb")
-        self._env = contender.environment(cluster.fresh_database(), self.starts)
+        self.env = contender.environment(cluster.fresh_database(), self.starts)
 
     def run(self, *arguments: object) -> str:
         """A command to its end; what it printed."""
         done = subprocess.run(
             self.contender.command(*arguments),
-            env=self._env,
+            env=self.env,
             capture_output=True,
             text=True,
         )
@@ -52,12 +52,14 @@ class Stage:
         return done.stdout
 
     @contextmanager
-    def workers(self, count: int = 1) -> Iterator[list[psutil.Process]]:
+    def workers(
+        self, count: int = 1, arguments: Sequence[str] = ()
+    ) -> Iterator[list[psutil.Process]]:
         """That many worker processes, ready; ended at the end."""
         processes = [
             subprocess.Popen(
-                self.contender.command("work"),
-                env=self._env,
+                self.contender.command("work", *arguments),
+                env=self.env,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 start_new_session=True,
@@ -152,9 +154,19 @@ def herd(contender: Contender, cluster: Cluster, *, count: int, workers: int) ->
     }
 
 
-def every_second(contender: Contender, cluster: Cluster, *, count: int, seconds: int) -> Figures:
+def every_second(
+    contender: Contender,
+    cluster: Cluster,
+    *,
+    count: int,
+    seconds: int,
+    prepare: Callable[[Stage], None] | None = None,
+) -> Figures:
     """Jobs that each fire every second; lateness, misses, and what they cost."""
-    with stage(contender, cluster) as on, on.workers() as workers:
+    with stage(contender, cluster) as on, ExitStack() as stack:
+        if prepare:
+            prepare(on)
+        workers = stack.enter_context(on.workers())
         on.run("every_second", count, seconds)
         # The first second after everything is stored, and a few more to come into step.
         begin = int(time.time()) + LEAD_S

@@ -40,6 +40,13 @@ def main(command: str, *arguments: str) -> None:
             time.sleep(0.05)
     elif command == "every_second":
         save_jobs(int(arguments[0]), schedule="* * * * * *")
+    elif command == "http_every_second":
+        save_jobs(
+            int(arguments[0]),
+            schedule="* * * * * *",
+            kind="http",
+            target=f"http://127.0.0.1:{arguments[1]}/",
+        )
     elif command == "at":
         moment = datetime.fromtimestamp(int(arguments[0]), UTC)
         save_jobs(int(arguments[1]), schedule=f"@at {moment:%Y-%m-%dT%H:%M:%SZ}")
@@ -54,7 +61,14 @@ def save_jobs(count: int, **fields: str) -> None:
     with transaction.atomic():
         Job.objects.bulk_create(
             (
-                Job(name=f"job {number}", target=start.module_path, arguments=[number], **fields)
+                Job(
+                    **{
+                        "name": f"job {number}",
+                        "target": start.module_path,
+                        "arguments": {} if fields.get("kind") == "http" else [number],
+                        **fields,
+                    }
+                )
                 for number in range(count)
             ),
             batch_size=1000,
