@@ -12,7 +12,6 @@ import os
 import sys
 from typing import Any
 
-from django.conf import settings
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 
@@ -65,7 +64,6 @@ class ManagementTarget(Target):
         except Invalid as error:
             raise InvalidTarget(error.problems) from None
         environment = os.environ | {
-            "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE,
             # As this process finds modules, whatever way it was started.
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PYTHONUNBUFFERED": "1",

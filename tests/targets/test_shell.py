@@ -210,7 +210,7 @@ child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); tim
 same = subprocess.Popen([sys.executable, "-c", child])
 fled = subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
 with open(sys.argv[1] + ".part", "w") as file:
-    file.write(f"{os.getpid()} {same.pid} {fled.pid}")
+    file.write("%d %d %d" % (os.getpid(), same.pid, fled.pid))
 os.rename(sys.argv[1] + ".part", sys.argv[1])
 if sys.argv[2] == "stay":
     time.sleep(600)
