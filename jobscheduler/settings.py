@@ -96,6 +96,7 @@ MIDDLEWARE = [
     "jobscheduler.middleware.content_security_policy",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "jobscheduler.middleware.liveness",
+    "jobscheduler.middleware.readiness",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

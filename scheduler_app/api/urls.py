@@ -17,6 +17,7 @@ from .calendars import CalendarViewSet
 from .executions import ExecutionViewSet
 from .health import HealthView
 from .jobs import JobViewSet
+from .metrics import MetricsView
 from .nodes import NodeViewSet
 from .pauses import PauseViewSet
 from .schedules import ScheduleViewSet
@@ -41,6 +42,7 @@ class RootView(ApiView):
             "tasks": "task-list",
             "audit": "audit-list",
             "health": "health",
+            "metrics": "metrics",
         }
         return Response(
             {key: reverse(f"api:{name}", request=request) for key, name in names.items()}
@@ -62,6 +64,7 @@ router.register("schedules", ScheduleViewSet, basename="schedule")
 urlpatterns = [
     path("", RootView.as_view(), name="root"),
     re_path(r"^health/?$", HealthView.as_view(), name="health"),
+    re_path(r"^metrics/?$", MetricsView.as_view(), name="metrics"),
     *router.urls,
     re_path(r"", UnknownAddress.as_view(), name="unknown"),
 ]

@@ -36,6 +36,7 @@ from .rescuing import Rescued, rescue
 from .running import MOST_RUNS, Run, run_many
 from .selecting import Selection
 from .specs import SpecCache
+from .tallying import read_tallies
 from .transactions import CannotDo
 from .verbs import (
     RUN_ALL,
@@ -108,6 +109,7 @@ __all__ = [
     "pause_scope",
     "promote_blocked",
     "prune",
+    "read_tallies",
     "record_progress",
     "register_node",
     "replan_moved_zones",

@@ -9,10 +9,13 @@ from typing import Any
 
 import psycopg
 
+from scheduler_app.rules.tallies import DRIFT, DURATION, FINISHED, RETRIED, Tallies, outcome_of
+
 from . import notices
 from .fences import JOB_IS_GONE, JOB_IS_PAUSED
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .specs import SpecCache
+from .tallying import write_tallies
 
 ENDS = f"""(
         outcome.retry_s IS NULL OR execution.cancel_requested_at IS NOT NULL OR {JOB_IS_GONE}
@@ -63,7 +66,13 @@ LEFT JOIN scheduler_app_job AS job ON outcome.retry_s IS NOT NULL AND job.id = o
 WHERE execution.id = outcome.id
   AND execution.token = outcome.token
   AND execution.status = outcome.expected
-RETURNING execution.id, execution.token
+RETURNING
+    execution.id, execution.token, execution.status, execution.reason,
+    extract(epoch FROM execution.finished_at - execution.started_at)::float8,
+    CASE
+        WHEN execution.trigger = 'schedule' AND execution.attempt = 1 AND execution.crashes = 0
+        THEN extract(epoch FROM execution.started_at - execution.scheduled_for)::float8
+    END
 """
 
 ALREADY_DONE_SQL = """
@@ -184,7 +193,8 @@ def finish(
         if locked:
             # A pause or delete of the job waits for this, or this for it: then the statement below sees it.
             connection.execute(LOCK_PLANS_SQL, {"job_ids": locked})
-        written = set(connection.execute(FINISH_SQL, parameters).fetchall())
+        rows = connection.execute(FINISH_SQL, parameters).fetchall()
+        written = {row[:2] for row in rows}
         _write_log(
             connection,
             [
@@ -199,10 +209,25 @@ def finish(
             connection, specs, [job for job in locked if job in promoting]
         ):
             notices.notify(connection, notices.READY)
+        write_tallies(connection, _tallied(rows))
     recorded = {execution_id for execution_id, _ in written}
     if len(recorded) < len(ordered):
         recorded |= {row[0] for row in connection.execute(ALREADY_DONE_SQL, parameters)}
     return recorded
+
+
+def _tallied(rows: Sequence[tuple[Any, ...]]) -> Tallies:
+    """What became of the outcomes that were written: of one that is tried again `took_s` is None."""
+    tallies = Tallies()
+    for _, _, status, reason, took_s, drift_s in rows:
+        if took_s is None:
+            tallies.add(RETRIED)
+        else:
+            tallies.add(FINISHED, outcome_of(status, reason))
+            tallies.observe(DURATION, took_s)
+        if drift_s is not None:
+            tallies.observe(DRIFT, drift_s)
+    return tallies
 
 
 def record_progress(

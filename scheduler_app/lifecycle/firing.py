@@ -17,10 +17,12 @@ import psycopg
 from scheduler_app.rules import firing as rules
 from scheduler_app.rules.problems import Invalid, Problem
 from scheduler_app.rules.spec import JobSpec
+from scheduler_app.rules.tallies import FIRED, WITHHELD, Tallies
 from scheduler_app.rules.timetable import TICK
 
 from . import locks
 from .specs import UNREADABLE, SpecCache
+from .tallying import write_tallies
 from .zones import remember_zones
 
 logger = logging.getLogger(__name__)
@@ -198,6 +200,7 @@ class _Rows:
     cancel_running: list[int] = field(default_factory=list)
     zones: set[str] = field(default_factory=set)
     """Those that the new plans were made in."""
+    tallies: Tallies = field(default_factory=Tallies)
 
     NAMES = (
         *("fire_jobs", "fire_revisions", "fire_at", "fire_queues", "fire_priorities"),
@@ -259,6 +262,9 @@ def _decide_locked(
         fresh_zones = rows.zones - specs.zones
         if fresh_zones:
             remember_zones(connection, fresh_zones)
+        if executions:
+            rows.tallies.add(FIRED, number=executions)
+        write_tallies(connection, rows.tallies)
     specs.zones |= fresh_zones
     return Fired(
         jobs=len(plans),
@@ -422,7 +428,9 @@ def _add_gaps(
     for number, verdict in enumerate(decision.verdicts):
         if isinstance(verdict, rules.Fire):
             open_gap, open_first = None, None
-        elif number == 0 and earlier is not None and verdict.continues(earlier):
+            continue
+        rows.tallies.add(WITHHELD, verdict.reason, verdict.count)
+        if number == 0 and earlier is not None and verdict.continues(earlier):
             rows.add(
                 extend_gaps=plan.open_gap,
                 extend_last=verdict.last_at,

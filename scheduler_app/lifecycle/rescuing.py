@@ -7,9 +7,12 @@ from typing import Any
 
 import psycopg
 
+from scheduler_app.rules.tallies import FINISHED, RESCUED, Tallies, outcome_of
+
 from . import notices
 from .fences import JOB_IS_GONE, JOB_IS_PAUSED
 from .promoting import LOCK_FREE_PLANS_SQL
+from .tallying import write_tallies
 
 BURY_SQL = """
 UPDATE scheduler_app_node
@@ -110,7 +113,7 @@ SET
     END
 FROM fate
 WHERE execution.id = fate.id
-RETURNING execution.id, execution.status
+RETURNING execution.id, execution.status, execution.reason
 """
 
 
@@ -142,8 +145,15 @@ def rescue(
         locked = {job_id for (job_id,) in plans}
         ids = [id for id, job_id, planned in orphans if not planned or job_id in locked]
         rows = connection.execute(RESCUE_SQL, {"max_crashes": max_crashes, "ids": ids}).fetchall()
-        found.ready = sum(status in ("ready", "blocked") for _, status in rows)
+        found.ready = sum(status in ("ready", "blocked") for _, status, _ in rows)
         found.given_up = len(rows) - found.ready
         if found.ready:
             notices.notify(connection, notices.READY)
+        tallies = Tallies()
+        for _, status, reason in rows:
+            if status in ("ready", "blocked"):
+                tallies.add(RESCUED)
+            else:
+                tallies.add(FINISHED, outcome_of(status, reason))
+        write_tallies(connection, tallies)
     return found

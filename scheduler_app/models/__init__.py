@@ -24,6 +24,7 @@ from .job import (
 )
 from .node import Node, NodeState
 from .pause import Pause, PauseScope
+from .tally import Tally
 from .zone import ZoneData
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "PauseScope",
     "Source",
     "Status",
+    "Tally",
     "Trigger",
     "Verb",
     "ZoneData",

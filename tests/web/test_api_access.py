@@ -34,6 +34,7 @@ READ = (401, 403, 200, 200, 200, 200)
 EXPECTED: dict[tuple[str, str], tuple[int, ...]] = {
     ("root", "GET"): (401, 200, 200, 200, 200, 200),
     ("health", "GET"): (200, 200, 200, 200, 200, 200),
+    ("metrics", "GET"): READ,
     ("unknown", "GET"): (401, 404, 404, 404, 404, 404),
     ("job-list", "GET"): READ,
     ("job-list", "POST"): (401, 403, 403, 403, 201, 201),
@@ -124,8 +125,8 @@ def address(name: str, job: Job, execution: Execution) -> str:
         return f"{API}/nothing/here"
     if name == "root":
         return f"{API}/"
-    if name == "health":
-        return f"{API}/health"
+    if name in ("health", "metrics"):
+        return f"{API}/{name}"
     if name == "node-detail":
         return f"{API}/nodes/{make_node().pk}"
     if name == "audit-list":
