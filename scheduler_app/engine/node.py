@@ -98,6 +98,7 @@ class Node:
             node_name=self.name,
             clock=self._clock,
             children=children,
+            holds_lease=lambda: heartbeat.holds_lease,
             on_outcome=lambda outcome: self._recorder.put(outcome),
             on_idle=lambda: self._scheduler.slot_freed(),
         )

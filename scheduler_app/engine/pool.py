@@ -47,6 +47,7 @@ class Pool:
         node_name: str,
         clock: DatabaseClock,
         children: Children,
+        holds_lease: Callable[[], bool],
         on_outcome: Callable[[Finished | HandBack], None],
         on_idle: Callable[[], None],
     ) -> None:
@@ -56,6 +57,7 @@ class Pool:
         self._node_name = node_name
         self._clock = clock
         self._children = children
+        self._holds_lease = holds_lease
         self._on_outcome = on_outcome
         self._on_idle = on_idle
         self._lock = threading.Lock()
@@ -166,6 +168,11 @@ class Pool:
 
     def _work(self) -> None:
         while (claimed := self.queue.take()) is not None:
+            if not self._holds_lease():
+                # A node that was frozen or cut off between claim and begin: others may run it already.
+                self._on_outcome(HandBack(claimed.id, claimed.token))
+                self.queue.forget(claimed)
+                continue
             attempt = runner.begin(claimed, self._clock, self._children)
             key = (claimed.id, claimed.token)
             with self._lock:

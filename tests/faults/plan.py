@@ -1,47 +1,14 @@
-"""The jobs that every fault meets: ten of them, each of another kind of trouble."""
+"""The jobs that every fault meets: a dozen, each of another kind of trouble."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from scheduler_app.management.drill.course import Wanted, work
 
-WORK = "scheduler_app.management.drill.tasks.work"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A job to be made, and what the checker has to know of it."""
-
-    name: str
-    schedule: str
-    fields: dict[str, Any] = field(default_factory=dict)
-    raises: bool = False
-    writes: bool = True
-    may_fail: bool = False
-
-    @property
-    def overlap(self) -> str:
-        return str(self.fields.get("on_overlap", "skip"))
-
-    def as_fields(self) -> dict[str, Any]:
-        """What `Job` takes; not enabled, so that it fires when the nodes are there."""
-        return (
-            {"target": WORK, "timeout_s": 30, "enabled": False}
-            | self.fields
-            | {
-                "name": self.name,
-                "schedule": self.schedule,
-            }
-        )
+__all__ = ["Wanted", "usual_jobs", "work"]
 
 
-def work(seconds: float = 0.0, **fields: Any) -> dict[str, Any]:
-    """The fields of a job that works for so long."""
-    return {"arguments": {"seconds": seconds}, **fields}
-
-
-def ten_jobs(hook_port: int) -> list[Wanted]:
-    """Every second or every few; short, long, limited, failing, retried, at most once, over HTTP."""
+def usual_jobs(hook_port: int) -> list[Wanted]:
+    """Every second or every few; short, long, limited, failing, retried, at most once, over HTTP, a program."""
     return [
         Wanted("every second", "* * * * * *", work(on_overlap="allow")),
         Wanted("every other second", "*/2 * * * * *", work(0.5, on_overlap="allow", priority=10)),
@@ -76,5 +43,16 @@ def ten_jobs(hook_port: int) -> list[Wanted]:
                 "arguments": {"method": "POST"},
                 "on_overlap": "allow",
             },
+        ),
+        Wanted(
+            "at most once",
+            "*/2 * * * * *",
+            work(0.8, on_overlap="allow", guarantee="at_most_once"),
+        ),
+        Wanted(
+            "a program",
+            "*/5 * * * * *",
+            {"kind": "shell", "target": "mark", "arguments": {}, "on_overlap": "allow"},
+            keyed=False,
         ),
     ]

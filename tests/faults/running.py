@@ -25,6 +25,7 @@ class Result:
     report: Report
     problems: list[str]
     """What must not be, one sentence each; empty when every promise was kept."""
+    notes: list[str]
     picture: Path | None = None
 
     @property
@@ -48,6 +49,7 @@ class Result:
     def story(self) -> str:
         """The line, and what went wrong below it."""
         lines = [self.line, *(f"  {problem}" for problem in self.problems)]
+        lines += [f"  ({note})" for note in self.notes]
         if self.picture:
             lines.append(f"  picture: {self.picture}")
         return "\n".join(lines)
@@ -66,20 +68,25 @@ def run(cluster: Cluster, fault: Fault, *, seconds: float, seed: int, patience_s
     )
     failed = True
     try:
+        fault.before(stage)
         stage.begin()
         fault.inject(stage, seconds)
         evidence = stage.finish()
         evidence.patience = patience_s
         report = check(evidence)
-        problems = judge(fault, evidence, report, patience_s)
+        problems = judge(fault, evidence, report, patience_s) + stage.problems
+        problems += fault.after(stage, evidence)
         failed = bool(problems)
         picture = None
+        notes = [text for _, text in stage.ledger.notes]
         if failed:
             picture = stage.directory / f"{fault.name}.svg"
             picture.write_text(draw(evidence, report, title=f"{fault.name}: {fault.title}"))
-        return Result(fault, seed, seconds, time.monotonic() - began, report, problems, picture)
+        return Result(
+            fault, seed, seconds, time.monotonic() - began, report, problems, notes, picture
+        )
     finally:
-        stage.close(keep=failed)
+        stage.drop(keep=failed)
 
 
 def judge(fault: Fault, evidence: Evidence, report: Report, patience_s: float) -> list[str]:

@@ -157,6 +157,10 @@ def a_missing_run(evidence: Evidence) -> None:
     forget(evidence, row_at(evidence, STEADY, 10))
 
 
+def an_acknowledged_execution_that_is_gone(evidence: Evidence) -> None:
+    evidence.acknowledged = [1, 99_999]
+
+
 def a_fire_time_with_two_executions(evidence: Evidence) -> None:
     tell(evidence, STEADY, 10, node=2)
 
@@ -366,6 +370,7 @@ def a_rescue_that_came_late(evidence: Evidence) -> None:
 
 LIES: list[tuple[Callable[[Evidence], None], str]] = [
     (a_missing_run, "missing"),
+    (an_acknowledged_execution_that_is_gone, "missing"),
     (a_fire_time_with_two_executions, "doubled"),
     (an_execution_that_runs_twice_in_one_claim, "doubled"),
     (a_run_after_its_execution_was_over, "doubled"),
@@ -517,8 +522,8 @@ def test_a_run_is_early_by_the_clock_of_the_cluster():
 
 
 def test_the_side_log_survives_a_line_that_was_cut_off():
-    whole = '{"step": "began", "key": "k", "execution": 1, "attempt": 1, "fire_time": 5.0, "pids": [7], "at": 5.1}'
+    whole = '{"step": "began", "key": "k", "execution": 1, "attempt": 1, "fire_time": 5.0, "pids": [7], "monotonic": 2.1}'
 
-    [run] = collect([whole, '{"step": "returned", "key": "k", "at": 5.2, "pi'])
+    [run] = collect([whole, '{"step": "returned", "key": "k", "monotonic": 2.2, "pi'], offset=3.0)
 
     assert (run.execution, run.began, run.ended) == (1, 5.1, None)

@@ -247,7 +247,7 @@ class _Checker:
                 )
         elif run.key not in end.outcome and end.status != "cancelled":
             job = self.scene.jobs.get(row.job)
-            if job is None or not job.may_fail:
+            if job is None or (job.keyed and not job.may_fail):
                 self.find(
                     "lost_outcome",
                     where,
@@ -372,10 +372,27 @@ class _Checker:
                 f"execution {change.execution} waited {took:.1f} s for another node",
             )
 
+    def _was_brought_down(self, life: Life) -> bool:
+        """Whether a job that does such things was running in it."""
+        return any(
+            run.ended is None and life.pid in run.pids and self._kills(run)
+            for run in self.evidence.runs
+        )
+
+    def _kills(self, run: Run) -> bool:
+        row = self.scene.rows.get(run.execution)
+        job = self.scene.jobs.get(row.job) if row else None
+        return job is not None and job.kills
+
     # --- Ends ---
 
     def check_rows(self) -> None:
         """Everything is over, in a way in which it ran."""
+        for execution in self.evidence.acknowledged:
+            if execution not in self.scene.rows:
+                self.find(
+                    "missing", Where(0.0), f"execution {execution} was acknowledged and is gone"
+                )
         for row in self.evidence.rows:
             job = self.scene.jobs.get(row.job)
             where = Where(row.fire_time, row.job)
@@ -400,8 +417,13 @@ class _Checker:
                 )
             elif row.status == "lost":
                 continue  # which rescues are lawful is asked of the changes
-            elif job.writes and (author is None or author.how != expected):
+            elif job.writes and not self._was_run(row, job, author, expected):
                 self.find("untrue_end", where, f"execution {row.id} is {row.status} and no run was")
+
+    def _was_run(self, row: Row, job: PlannedJob, author: Run | None, expected: str | None) -> bool:
+        if job.keyed:
+            return author is not None and author.how == expected
+        return any(run.how == expected for run in self.scene.runs.get(row.id, []))
 
     def _may_be_cancelled(self, job: PlannedJob, row: Row) -> bool:
         at = self.scene.finished_at(row.id)
@@ -447,6 +469,8 @@ class _Checker:
                 and band.ended > life.began
                 for band in self.scene.ledger.bands
             )
+        if self._was_brought_down(life):
+            return True
         if life.code < 0:
             # Before it runs, a node has no handler yet.
             return -life.code in sent and (-life.code == signal.SIGKILL or not registered)

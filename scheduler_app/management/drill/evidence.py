@@ -6,6 +6,7 @@ and whether an outcome was written over.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -99,6 +100,13 @@ class PlannedJob:
     at_most_once: bool = False
     writes: bool = True
     """Its runs are in the side log."""
+    keyed: bool = True
+    """Its outcomes carry the keys of its runs."""
+    max_runs: int | None = None
+    moments: Callable[[float, float], Iterable[int]] | None = None
+    """Its fire times in a stretch, where the schedule is not one that `fire_times` reads."""
+    kills: bool = False
+    """It may take the process that runs it down."""
     may_fail: bool = False
     """Failing is what it is for, in ways that are not foreseen one by one."""
 
@@ -175,6 +183,8 @@ class Evidence:
     """When the machine itself stood still."""
     lease: float = 15.0
     misfire_after: float = 5.0
+    acknowledged: list[int] = field(default_factory=list)
+    """Executions that somebody was told of, and relies on."""
     patience: float = 0.0
     """Seconds that a busy machine may add to what is promised in seconds."""
     ended: float = inf

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
 
-from .scene import Scene
+from .scene import RESCUE_REASONS, Scene
 
 
 @dataclass(slots=True)
@@ -60,7 +60,8 @@ def _recoveries(scene: Scene) -> Iterator[float]:
 
 def _silences(scene: Scene) -> Iterator[float]:
     for job in scene.evidence.jobs:
-        if job.overlap == "allow" and job.definitions[0].schedule == "* * * * * *":
+        undisturbed = len(job.definitions) <= 2 and not scene.pauses(job.id)
+        if undisturbed and (job.overlap, job.definitions[0].schedule) == ("allow", "* * * * * *"):
             begins = sorted(
                 run.began for row in scene.rows_of(job.id) for run in scene.runs.get(row.id, [])
             )
@@ -75,7 +76,11 @@ def _lateness(scene: Scene) -> Iterator[float]:
         runs = scene.runs.get(row.id)
         if not runs or row.trigger != "schedule" or row.job not in scene.jobs:
             continue
-        if any(change.status == "blocked" for change in scene.changes[row.id]):
+        if any(
+            # What waited for a limit, or died with its first node, has other figures.
+            change.status == "blocked" or change.reason in RESCUE_REASONS
+            for change in scene.changes[row.id]
+        ):
             continue
         due, began = scene.due(row.fire_time), runs[0].began
         if scene.somebody_able(due - 1.0, max(due + 1.0, began)):

@@ -10,8 +10,13 @@ from math import ceil
 def fire_times(schedule: str, since: float, until: float) -> Iterator[int]:
     """The seconds of 1970 in [since, until] that a schedule in UTC names.
 
-    Reads what drills use: cron of six fields with `*`, `*/n`, numbers and commas, and `@every Ns`.
+    Reads what drills use: cron of six fields with `*`, `*/n`, numbers and commas, `@every Ns`, and `@at` with an offset.
     """
+    if schedule.startswith("@at "):
+        moment = int(datetime.fromisoformat(schedule.removeprefix("@at ")).timestamp())
+        if since <= moment <= until:
+            yield moment
+        return
     for second in range(ceil(since), int(until) + 1):
         if fires(schedule, second):
             yield second

@@ -39,9 +39,12 @@ class NodeKeeper:
         self.process: subprocess.Popen[bytes] | None = None
         self._ledger = ledger
         self._command = [sys.executable, *command, "--name", name]
-        self._environment = dict(environment)
+        self.environment = dict(environment)
+        """Of the next process."""
         self._directory = directory
         self._closing = threading.Event()
+        self._may_start = threading.Event()
+        self._may_start.set()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._keep, name=f"keeper of {name}", daemon=True)
 
@@ -85,8 +88,19 @@ class NodeKeeper:
                 self.process.kill()
         self._thread.join(10.0)
 
+    def hold(self) -> None:
+        """After the process that runs now none follows, until `go_on`."""
+        self._may_start.clear()
+
+    def go_on(self) -> None:
+        """Processes follow each other again."""
+        self._may_start.set()
+
     def _keep(self) -> None:
         while True:
+            while not self._may_start.wait(RESTART_AFTER_S):
+                if self._closing.is_set():
+                    return
             with self._lock:
                 if self._closing.is_set():
                     return
@@ -102,7 +116,7 @@ class NodeKeeper:
             self.process = subprocess.Popen(
                 self._command,
                 cwd=self._directory,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -32,6 +32,13 @@ class Window:
     done_from: float
     asked_to: float
     done_to: float
+
+
+def moments_of(job: PlannedJob, schedule: str, since: float, until: float) -> Iterable[int]:
+    """The fire times that this definition of the job names in [since, until]."""
+    if job.moments is not None:
+        return job.moments(since, until)
+    return fire_times(schedule, since, until)
 
 
 class Scene:
@@ -98,11 +105,14 @@ class Scene:
             )
             for schedule in (before, definition.schedule):
                 if schedule is not None:
-                    may.update(fire_times(schedule, *under_way))
+                    may.update(moments_of(job, schedule, *under_way))
             if definition.schedule is not None and definition.done < until:
                 since = self.latest_shown(definition.done)
-                must.update(fire_times(definition.schedule, since, self.latest_shown(until)))
+                must.update(moments_of(job, definition.schedule, since, self.latest_shown(until)))
             before = definition.schedule
+        if job.max_runs is not None:
+            rest = sorted(must)[job.max_runs :]
+            must.difference_update(rest)
         return must, may - must
 
     # --- Who was able ---
