@@ -56,7 +56,7 @@ class ExecutionBulk(ReadOnlyAdmin):
         verb = str((given.pop("verb", None) or [""])[0])
         if verb not in BulkVerb.values:
             raise BadRequest("verb must be cancel or retry")
-        selection = selection_of(given, now=pulse_of(request).now)
+        selection = selection_of(given, now=pulse_of(request).now).selection
         counted = lifecycle.count_bulk(verb, selection)
         return self.page(
             request,

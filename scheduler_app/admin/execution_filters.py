@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -145,13 +146,22 @@ class NodeFilter(ExecutionMenu):
         return [(str(pk), printable(f"{name} · {state}")) for pk, name, state in nodes]
 
 
-def selection_of(given: Mapping[str, str], *, now: datetime) -> Selection:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the parameters of the list mean."""
+
+    selection: Selection
+    jobs: tuple[tuple[int, str], ...]
+    """Ids and names of the jobs that were searched for by name."""
+
+
+def selection_of(given: Mapping[str, str], *, now: datetime) -> Asked:
     """What the parameters of the list mean at this moment. What cannot be meant matches nothing."""
 
     def asked(name: str) -> str:
         return given.get(name, "").replace("\x00", "").strip()
 
-    parts: dict[str, Any] = _search(asked("q"))
+    parts, jobs_found = _search(asked("q"))
     if status := asked("status"):
         parts["statuses"] = tuple(map(str, GROUPS.get(status, (status,))))
     if job := asked("job"):
@@ -167,7 +177,7 @@ def selection_of(given: Mapping[str, str], *, now: datetime) -> Selection:
     since, until = moment_of(asked("since")), moment_of(asked("until"))
     if not (since or until) and (period := PERIODS.get(asked("when"))):
         since = now - period
-    return Selection(**parts, since=since, until=until)
+    return Asked(Selection(**parts, since=since, until=until), jobs_found)
 
 
 def moment_of(text: str) -> datetime | None:
@@ -210,10 +220,10 @@ def in_words(selection: Selection) -> list[tuple[str, str]]:
     return words
 
 
-def _search(text: str) -> dict[str, Any]:
+def _search(text: str) -> tuple[dict[str, Any], tuple[tuple[int, str], ...]]:
     """`=123` is an id, `error:text` is looked for in errors, `key:value` in arguments, the rest in names of jobs."""
     if text.startswith("="):
-        return {"ids": _ids(text[1:].strip())}
+        return {"ids": _ids(text[1:].strip())}, ()
     names: list[str] = []
     arguments: list[tuple[str, str]] = []
     error = ""
@@ -227,12 +237,14 @@ def _search(text: str) -> dict[str, Any]:
         elif value:
             names.append(value)
     parts: dict[str, Any] = {"arguments": tuple(arguments), "error": error}
-    if names:
-        jobs = Job.including_deleted.all()
-        for name in names[:10]:
-            jobs = jobs.filter(name__icontains=name)
-        parts["jobs"] = tuple(jobs.order_by("-id").values_list("pk", flat=True)[:JOBS_FOUND])
-    return parts
+    if not names:
+        return parts, ()
+    jobs = Job.including_deleted.all()
+    for name in names[:10]:
+        jobs = jobs.filter(name__icontains=name)
+    found = tuple(jobs.order_by("-id").values_list("pk", "name")[:JOBS_FOUND])
+    parts["jobs"] = tuple(pk for pk, _ in found)
+    return parts, found
 
 
 def _ids(text: str) -> tuple[int, ...]:

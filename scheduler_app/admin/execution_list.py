@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from django.contrib.admin.views.main import ChangeList
@@ -28,6 +29,8 @@ from .execution_filters import (
 from .filters import whole_number
 from .overview import pulse_of
 
+JOBS_NAMED = 12
+"""Of the jobs that a search found, those that the list names."""
 BOUNDS = ("since", "until")
 KEYS = ("before", "after")
 
@@ -57,7 +60,9 @@ class ExecutionChangeList(ChangeList):
     is_first = True
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        self.selection = selection_of(request.GET, now=pulse_of(request).now)
+        asked = selection_of(request.GET, now=pulse_of(request).now)
+        self.selection = asked.selection
+        self.jobs_found = sorted(asked.jobs, key=itemgetter(1)) if len(asked.jobs) > 1 else []
         self._before = _key(request.GET.get("before", ""))
         self._after = None if self._before else _key(request.GET.get("after", ""))
         super().__init__(request, *args, **kwargs)
@@ -136,6 +141,7 @@ class ExecutionList(ReadOnlyAdmin):
         response = super().changelist_view(request, extra_context)
         context = getattr(response, "context_data", None)
         if context and "cl" in context:
+            context["jobs_found"] = context["cl"].jobs_found[:JOBS_NAMED]
             context["tried_text"] = f"{TRIED:,}"
             context["bulk_links"] = bulk_links(context["cl"].get_query_string().removeprefix("?"))
         return response

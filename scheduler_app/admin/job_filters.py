@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import models
+from django.db import connections, models
 from django.db.models import Exists, Func, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
+from scheduler_app.conf import get_config
 from scheduler_app.models import Execution, Job, Pause, Status
 from scheduler_app.models.execution import FINISHED
 from scheduler_app.targets import kinds
@@ -18,6 +19,17 @@ from .state import over_q, overdue_q, paused_q, standing_pauses
 
 CHOICES_SHOWN = 50
 """Queues and tags in a filter."""
+MENUS_SQL = """
+WITH job AS MATERIALIZED (
+    SELECT queue, timezone, tags FROM scheduler_app_job WHERE deleted_at IS NULL
+)
+(SELECT DISTINCT 'queue', queue FROM job ORDER BY 2 LIMIT %(limit)s)
+UNION ALL
+(SELECT DISTINCT 'tag', unnest(tags) FROM job ORDER BY 2 LIMIT %(limit)s)
+UNION ALL
+(SELECT DISTINCT 'zone', timezone FROM job ORDER BY 2 LIMIT %(limit)s)
+"""
+
 FAILING = (Status.FAILED, Status.LOST)
 
 
@@ -90,7 +102,7 @@ class QueueFilter(MenuFilter):
     parameter_name = "queue"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(queue, printable(queue)) for queue in known_queues()]
+        return [(queue, printable(queue)) for queue in menus_of(request)["queue"]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         return queryset.filter(queue=self.value()) if self.value() else queryset
@@ -103,10 +115,36 @@ class TagFilter(MenuFilter):
     parameter_name = "tag"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(tag, printable(tag)) for tag in known_tags()]
+        return [(tag, printable(tag)) for tag in menus_of(request)["tag"]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         return queryset.filter(tags__contains=[self.value()]) if self.value() else queryset
+
+
+class ZoneFilter(MenuFilter):
+    """By the time zone of the schedule."""
+
+    title = "Zone"
+    parameter_name = "zone"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(zone, printable(zone)) for zone in menus_of(request)["zone"]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        return queryset.filter(timezone=self.value()) if self.value() else queryset
+
+
+def menus_of(request: HttpRequest) -> dict[str, list[str]]:
+    """The queues, tags and zones of all jobs, asked for in one statement once a request."""
+    found: dict[str, list[str]] | None = getattr(request, "scheduler_menus", None)
+    if found is None:
+        found = {"queue": [], "tag": [], "zone": []}
+        with connections[get_config().database].cursor() as cursor:
+            cursor.execute(MENUS_SQL, {"limit": CHOICES_SHOWN})
+            for kind, value in cursor.fetchall():
+                found[kind].append(value)
+        request.scheduler_menus = found  # type: ignore[attr-defined]
+    return found
 
 
 def known_queues() -> list[str]:

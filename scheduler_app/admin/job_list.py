@@ -10,19 +10,29 @@ from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
 
 from scheduler_app import lifecycle
 from scheduler_app.lifecycle import CannotDo
+from scheduler_app.lifecycle.statistics import JobStatistics, job_statistics
 from scheduler_app.models import Job
 from scheduler_app.rules.masking import masked_text
 
 from .job_base import plan_of, sentence_of
-from .job_filters import KindFilter, QueueFilter, StateFilter, TagFilter, pauses_of
+from .job_filters import (
+    KindFilter,
+    QueueFilter,
+    StateFilter,
+    TagFilter,
+    ZoneFilter,
+    pauses_of,
+)
 from .job_resume import JobResume
 from .job_verbs import JobVerbs
 from .overview import pulse_of
 from .queries import LastRun, last_runs
 from .state import NEXT_FIRE_FIRST, JobState, is_overdue, state_of
+from .strip import Cell, last_fates, strip_html
 from .verb_forms import PauseForm
 
 
@@ -36,14 +46,28 @@ class JobRow:
     overdue: bool
     last: LastRun
     target: str
+    cells: list[Cell]
+    statistics: JobStatistics | None
+
+    @property
+    def zone(self) -> str:
+        """The zone, unless the sentence names it."""
+        return "" if self.job.timezone in self.sentence else self.job.timezone
+
+    @property
+    def strip(self) -> SafeString:
+        """The last fire times as one picture."""
+        return strip_html(self.cells)
 
 
 class JobList(JobVerbs, JobResume):
     """The list, its search and filters, and the actions on what is selected."""
 
+    # A row is large: with its strip, its buttons and its moments.
+    list_per_page = 40
     list_display = ("name", "next_fire")
     sortable_by = ("name", "next_fire")
-    list_filter = (StateFilter, KindFilter, QueueFilter, TagFilter)
+    list_filter = (StateFilter, KindFilter, QueueFilter, TagFilter, ZoneFilter)
     search_fields = ("name", "target", "tags")
     search_help_text = "Name, target or tag"
     ordering = ("name", "id")
@@ -70,10 +94,15 @@ class JobList(JobVerbs, JobResume):
         return plan_of(job) and job.plan.next_fire_at
 
     def rows(self, request: HttpRequest, objects: Sequence[Job]) -> list[JobRow]:
-        """With the last outcome of each, in one more statement."""
+        """With the fates and the usual duration of each, in one more statement a kind."""
         now = pulse_of(request).now
         pauses = pauses_of(request)
         last = last_runs(job.pk for job in objects)
+        may_see = self.may_see_fate(request)
+        cells = last_fates(objects, now) if may_see else {}
+        statistics: dict[int, JobStatistics] = {}
+        if may_see:
+            statistics = dict(job_statistics([job.pk for job in objects]))
         return [
             JobRow(
                 job=job,
@@ -82,6 +111,8 @@ class JobList(JobVerbs, JobResume):
                 overdue=is_overdue(plan_of(job), now),
                 last=last[job.pk],
                 target=masked_text(job.target),
+                cells=cells.get(job.pk, []),
+                statistics=statistics.get(job.pk),
             )
             for job in objects
         ]

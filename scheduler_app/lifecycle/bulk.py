@@ -17,18 +17,18 @@ from uuid import UUID
 
 import psycopg
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Value, When
 
 from scheduler_app.access import current_caller
 from scheduler_app.conf import get_config
-from scheduler_app.models import BulkOperation, BulkVerb, Execution, Status
+from scheduler_app.models import BulkOperation, BulkVerb, Execution, Job, Status
 from scheduler_app.models.audit import Verb
 from scheduler_app.models.clock import DatabaseNow
 from scheduler_app.models.execution import LIVE, UNSUCCESSFUL
 
 from . import notices
 from .auditing import Subject, record
-from .selecting import NEWEST_FIRST, Key, Selection, back_to, count, horizon, older
+from .selecting import NEWEST_FIRST, Selection, back_to, horizon, older
 from .transactions import CannotDo, transaction_on_psycopg
 from .verbs import cancel_on, retry_on
 
@@ -101,31 +101,31 @@ class BulkCount:
 
 def count_bulk(verb: str, selection: Selection) -> BulkCount:
     """What `start_bulk` would do; changes nothing, and costs the same however much there is."""
-    wanted = Execution.objects.filter(status__in=SUITABLE[BulkVerb(verb)])
-    others = Execution.objects.exclude(status__in=SUITABLE[BulkVerb(verb)])
+    statuses = SUITABLE[BulkVerb(verb)]
     if verb == BulkVerb.CANCEL:
-        asked = Q(status=Status.RUNNING, cancel_requested_at__isnull=False)
-        wanted, stopping = wanted.exclude(asked), wanted.filter(asked)
-        reasons = {"asked to stop already": stopping}
+        reason = "asked to stop already"
+        is_refused: Any = Q(status=Status.RUNNING, cancel_requested_at__isnull=False)
     else:
-        gone = Q(job_id__isnull=False) & (
-            Q(job__deleted_at__isnull=False) | Q(job__id__isnull=True)
-        )
-        wanted, orphans = wanted.exclude(gone), wanted.filter(gone)
-        reasons = {"of a deleted job": orphans}
-    suitable, is_capped = _count(selection, wanted)
-    refused = {}
-    refused_is_capped = False
-    for reason, executions in reasons.items():
-        refused[reason], capped = _count(selection, executions)
-        refused_is_capped |= capped
-    found, capped = _count_by_status(selection, others)
-    refused |= found
+        reason = "of a deleted job"
+        jobs = Job.objects.filter(pk=OuterRef("job_id"))
+        is_refused = Q(job_id__isnull=False) & ~Exists(jobs)
+    by_fate, is_capped = _count(
+        selection,
+        Execution.objects.filter(status__in=statuses),
+        Case(When(is_refused, then=Value(reason)), default=Value("")),
+    )
+    suitable = by_fate.pop("", 0)
+    others, others_are_capped = _count(
+        selection, Execution.objects.exclude(status__in=statuses), F("status")
+    )
+    refused = by_fate | {
+        str(Status(status).label).lower(): count for status, count in sorted(others.items())
+    }
     return BulkCount(
         suitable,
         is_capped,
-        tuple((reason, count) for reason, count in refused.items() if count),
-        refused_is_capped or capped,
+        tuple(refused.items()),
+        others_are_capped or (is_capped and by_fate != {}),
     )
 
 
@@ -303,27 +303,23 @@ def _fetch(
         return cursor.execute(sql, parameters).fetchall()
 
 
-def _count(selection: Selection, executions: QuerySet[Execution]) -> tuple[int, bool]:
-    return count(selection, executions, cap=COUNTED, bound=_bound(selection, executions))
-
-
-def _count_by_status(
-    selection: Selection, executions: QuerySet[Execution]
+def _count(
+    selection: Selection, executions: QuerySet[Execution], by: Any
 ) -> tuple[dict[str, int], bool]:
-    bound = _bound(selection, executions)
+    """How many of the newest by a value of each, and whether there may be more."""
     candidates = selection.indexed(executions)
+    bound = horizon(candidates, TRIED) if selection.is_tried else None
     if bound is not None:
         candidates = back_to(candidates, bound)
+    # Sliced, so the order stays: an index that gives it is read no further than the cap.
     some = selection.tried(candidates).order_by(*NEWEST_FIRST).values("pk")[: COUNTED + 1]
     rows = (
         Execution.objects.filter(pk__in=some)
         .order_by()
-        .values_list("status")
+        .annotate(fate=by)
+        .values_list("fate")
         .annotate(count=Count("pk"))
     )
-    counts = {str(Status(status).label).lower(): count for status, count in sorted(rows)}
-    return counts, bound is not None or sum(counts.values()) > COUNTED
-
-
-def _bound(selection: Selection, executions: QuerySet[Execution]) -> Key | None:
-    return horizon(selection.indexed(executions), TRIED) if selection.is_tried else None
+    counts = dict(rows)
+    is_capped = sum(counts.values()) > COUNTED
+    return counts, bound is not None or is_capped

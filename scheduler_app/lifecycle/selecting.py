@@ -82,13 +82,15 @@ class Selection:
             or self.arguments
             or self.error
             or Status.SUCCEEDED in self.statuses
+            # Of several jobs no index gives the newest.
+            or len(self.jobs or ()) > 1
         )
 
     def indexed(self, executions: QuerySet[Execution]) -> QuerySet[Execution]:
         """Those that the conditions with an index let through."""
         if self.ids is not None:
             executions = executions.filter(pk__in=self.ids)
-        if self.jobs is not None:
+        if self.jobs is not None and len(self.jobs) < 2:
             executions = executions.filter(job_id__in=self.jobs)
         if self.since is not None:
             executions = executions.filter(scheduled_for__gte=self.since)
@@ -98,10 +100,15 @@ class Selection:
             if self.statuses and set(self.statuses) <= set(indexed):
                 # The condition of the index as well, so that it is used.
                 executions = executions.filter(status__in=indexed)
+        if len(self.statuses) == 1:
+            # Equal to one, so that an index that begins with it gives the order.
+            return executions.filter(status=self.statuses[0])
         return executions.filter(status__in=self.statuses) if self.statuses else executions
 
     def tried(self, executions: QuerySet[Execution]) -> QuerySet[Execution]:
         """Those of them that all other conditions let through."""
+        if len(self.jobs or ()) > 1:
+            executions = executions.filter(job_id__in=self.jobs or ())
         if self.queues:
             executions = executions.filter(queue__in=self.queues)
         if self.triggers:

@@ -180,6 +180,12 @@ class Execution(models.Model):
                 condition=Q(status__in=UNSUCCESSFUL),
                 name="execution_unsuccessful",
             ),
+            # One of these statuses alone, without a look at the others; only what did not succeed pays for it.
+            models.Index(
+                fields=["status", "scheduled_for", "id"],
+                condition=Q(status__in=UNSUCCESSFUL),
+                name="execution_by_failure",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -18,6 +18,7 @@ from scheduler_app.admin.html import (
     moment_html,
     verdict_key,
 )
+from scheduler_app.admin.strip import legend_html
 
 register = template.Library()
 
@@ -73,6 +74,12 @@ def plain(value: float) -> str:
 def countdown(value: datetime, now: datetime, zone: str = "UTC") -> SafeString:
     """How long until a moment, which scripts count down; the moment itself in its zone as a hint."""
     return countdown_html(value, now, zone)
+
+
+@register.simple_tag
+def strip_legend() -> SafeString:
+    """What the shapes of a strip mean."""
+    return legend_html()
 
 
 @register.simple_tag

@@ -1,0 +1,205 @@
+"""The strip: the last fire times of a job and what became of each, in the width of a word.
+
+A fire time is an execution, a gap that says why not, or not decided although it is past. Each fate has a shape of its
+own, so that the strip is read without colours, and a strip is a handful of paths, so that a page has room for fifty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connections
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from scheduler_app.conf import get_config
+from scheduler_app.models import GapReason, Job, Status
+
+from .display import OVERDUE_AFTER, clock, count_text, reason_in_words, zone_of
+from .state import is_manual
+
+CELLS = 30
+CELL_WIDTH = 6
+HEIGHT = 16
+
+STRIP_SQL = """
+SELECT wanted.job_id, fate.id, fate.first_at, fate.last_at, fate.count, fate.status, fate.reason
+FROM unnest(%(job_ids)s::bigint[], %(by_hand)s::boolean[]) AS wanted (job_id, by_hand)
+CROSS JOIN LATERAL (
+    (
+        SELECT id, scheduled_for AS first_at, scheduled_for AS last_at, 1 AS count, status, reason
+        FROM scheduler_app_execution
+        WHERE job_id = wanted.job_id AND trigger = 'schedule' AND NOT wanted.by_hand
+        ORDER BY scheduled_for DESC
+        LIMIT %(cells)s
+    )
+    UNION ALL
+    (
+        -- What runs by hand only has no fire times but those that people gave it.
+        SELECT id, scheduled_for, scheduled_for, 1, status, reason
+        FROM scheduler_app_execution
+        WHERE job_id = wanted.job_id AND wanted.by_hand
+        ORDER BY scheduled_for DESC
+        LIMIT %(cells)s
+    )
+    UNION ALL
+    (
+        SELECT NULL, first_at, last_at, count, 'gap', reason
+        FROM scheduler_app_gap
+        WHERE job_id = wanted.job_id
+        ORDER BY first_at DESC
+        LIMIT %(cells)s
+    )
+    ORDER BY last_at DESC
+    LIMIT %(cells)s
+) AS fate
+ORDER BY wanted.job_id, fate.last_at
+"""
+
+SUCCEEDED, FAILED, LOST, CANCELLED, RUNNING, WAITING, SKIPPED, MISSED, OVERDUE = FATES = (
+    *("succeeded", "failed", "lost", "cancelled", "running", "waiting"),
+    *("skipped", "missed", "overdue"),
+)
+
+_OF_STATUS = {
+    Status.SUCCEEDED: SUCCEEDED,
+    Status.FAILED: FAILED,
+    Status.LOST: LOST,
+    Status.CANCELLED: CANCELLED,
+    Status.RUNNING: RUNNING,
+    Status.READY: WAITING,
+    Status.BLOCKED: WAITING,
+}
+_MISSED = (GapReason.MISSED, GapReason.COALESCED, GapReason.LIMIT)
+_WORDS = {
+    SUCCEEDED: "succeeded",
+    FAILED: "failed",
+    LOST: "lost",
+    CANCELLED: "cancelled",
+    RUNNING: "running",
+    WAITING: "waiting",
+    SKIPPED: "skipped",
+    MISSED: "missed",
+    OVERDUE: "overdue",
+}
+
+# Within a cell that begins at 0: full bars for what went well, so that anything else stands out by its shape.
+_SHAPES = {
+    SUCCEEDED: "M{x2} 1v14",
+    FAILED: "M{x0} 3.5l4 9m0-9l-4 9",
+    LOST: "M{x0} 4l2 3l2-3M{x2} 7v3M{x2} 13v.5",
+    CANCELLED: "M{x4} 3l-4 10",
+    RUNNING: "M{x0} 4l4 4l-4 4z",
+    WAITING: "M{x0} 6h4v4h-4z",
+    SKIPPED: "M{x0} 8h4",
+    MISSED: "M{x0} 1v3m0 3v2m0 3v3M{x4} 1v3m0 3v2m0 3v3",
+    OVERDUE: "M{x2} 2v8m0 3v1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One fire time, or several that became no execution for one reason."""
+
+    fate: str
+    first_at: datetime
+    last_at: datetime
+    count: int = 1
+    reason: str = ""
+    execution_id: int | None = None
+
+    def words(self, zone: str) -> str:
+        """For people: when, what, why."""
+        at = clock(self.first_at, zone_of(zone))
+        if self.count > 1:
+            at = f"{at} to {clock(self.last_at, zone_of(zone))}, {self.count:,} fire times"
+        why = (
+            str(GapReason(self.reason).label)
+            if self.reason in GapReason.values and self.execution_id is None
+            else reason_in_words(self.reason)
+        )
+        return f"{at}: {_WORDS[self.fate]}{', ' + why if why else ''}"
+
+
+def last_fates(jobs: Sequence[Job], now: datetime, cells: int = CELLS) -> dict[int, list[Cell]]:
+    """By job id, the last fire times, oldest first; one statement for all jobs."""
+    parameters: dict[str, Any] = {
+        "job_ids": [job.pk for job in jobs],
+        "by_hand": [is_manual(job) for job in jobs],
+        "cells": cells,
+    }
+    found: dict[int, list[Cell]] = {job.pk: [] for job in jobs}
+    with connections[get_config().database].cursor() as cursor:
+        cursor.execute(STRIP_SQL, parameters)
+        for job_id, pk, first_at, last_at, count, status, reason in cursor.fetchall():
+            if status == "gap":
+                fate = MISSED if reason in _MISSED else SKIPPED
+            else:
+                fate = _OF_STATUS.get(status, WAITING)
+            found[job_id].append(Cell(fate, first_at, last_at, count, reason, pk))
+    for job in jobs:
+        plan = getattr(job, "plan", None)
+        if plan and plan.next_fire_at and plan.next_fire_at < now - OVERDUE_AFTER:
+            found[job.pk].append(Cell(OVERDUE, plan.next_fire_at, plan.next_fire_at))
+        found[job.pk] = found[job.pk][-cells:]
+    return found
+
+
+def summary(cells: Sequence[Cell]) -> str:
+    """`Of the last 30 fire times 27 succeeded, 2 failed, 1 was skipped.`"""
+    counts = dict.fromkeys(FATES, 0)
+    for cell in _spread(cells, CELLS):
+        counts[cell.fate] += 1
+    parts = [f"{count} {_WORDS[fate]}" for fate, count in counts.items() if count]
+    return (
+        f"Last {count_text(sum(counts.values()), 'fire time')}: {', '.join(parts)}" if parts else ""
+    )
+
+
+def strip_html(cells: Sequence[Cell], *, size: int = CELLS) -> SafeString:
+    """The strip as one picture; the newest is at its right end."""
+    spread = _spread(cells, size)
+    paths: dict[str, list[str]] = {}
+    for place, cell in enumerate(spread, start=size - len(spread)):
+        x = place * CELL_WIDTH + 1
+        shape = _SHAPES[cell.fate].format(x0=x, x2=x + 2, x4=x + 4)
+        paths.setdefault(cell.fate, []).append(shape)
+    return format_html(
+        '<svg class="sch-strip" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
+        '<title>{words}</title><path class="sch-strip-base" d="M0 15.5h{width}"/>{paths}</svg>',
+        width=size * CELL_WIDTH,
+        height=HEIGHT,
+        words=summary(cells) or "No fire time yet",
+        paths=format_html_join(
+            "", '<path class="sch-fate-{}" d="{}"/>', ((k, "".join(v)) for k, v in paths.items())
+        ),
+    )
+
+
+def legend_html(fates: Iterable[str] = FATES) -> SafeString:
+    """Each shape with its word."""
+    return format_html_join(
+        "",
+        '<span class="sch-legend"><svg class="sch-strip" viewBox="0 0 {} {}" width="{}" height="{}" aria-hidden="true">'
+        '<path class="sch-fate-{}" d="{}"/></svg>{}</span> ',
+        (
+            (
+                *(CELL_WIDTH, HEIGHT, CELL_WIDTH, HEIGHT, fate),
+                *(_SHAPES[fate].format(x0=1, x2=3, x4=5), _WORDS[fate]),
+            )
+            for fate in fates
+        ),
+    )
+
+
+def _spread(cells: Sequence[Cell], size: int) -> list[Cell]:
+    """A cell for each fire time, the newest `size` of them."""
+    found: list[Cell] = []
+    for cell in reversed(cells):
+        found += [cell] * min(cell.count, size - len(found))
+        if len(found) == size:
+            break
+    return found[::-1]
