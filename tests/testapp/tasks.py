@@ -287,3 +287,11 @@ def spill(secret: str, how: str) -> object:
             error.add_note(f"the key was {secret}")
             raise RuntimeError("see above") from error
     return how
+
+
+@task
+def print_slowly(lines: int) -> None:
+    """A line now and then."""
+    for number in range(lines):
+        print(f"line {number}", flush=True)
+        time.sleep(0.3)

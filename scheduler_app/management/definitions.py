@@ -1,0 +1,186 @@
+"""Definitions of jobs as files: what `jobs export` writes, and how `jobs import` reads and checks it.
+
+YAML or JSON: `{"jobs": [{"name": …, "schedule": …, …}]}`, with the fields of the API, checked as the API checks them. What
+is left out has its default.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import yaml
+from django.core.management.base import CommandError
+from django.db import models
+from rest_framework.exceptions import ParseError
+
+from scheduler_app.api.errors import Refused
+from scheduler_app.api.job_serializers import WRITABLE, JobSerializer
+from scheduler_app.api.parsers import strict_loads
+from scheduler_app.models import Job
+from scheduler_app.models.job import Provenance
+from scheduler_app.rules.masking import masked, masked_text
+
+from .arguments import quoted
+
+LARGEST = 5 * 1024 * 1024
+"""Bytes of a file."""
+MOST_JOBS = 10_000
+ALWAYS = ("name", "schedule", "kind", "target")
+"""Fields that a person wants to see though they have their default."""
+
+
+def values_of(job: Job) -> dict[str, Any]:
+    """Every field that can be written, secrets included."""
+    values = {name: getattr(job, name) for name in WRITABLE}
+    values["calendar"] = job.calendar.name if job.calendar else None
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def definition_of(job: Job) -> dict[str, Any]:
+    """What was chosen for the job, with secrets masked."""
+    values = values_of(job)
+    defaults = {name: _plain(value) for name, value in _defaults().items()}
+    chosen = {
+        name: value
+        for name, value in values.items()
+        if name in ALWAYS or value != defaults.get(name)
+    }
+    chosen["target"] = masked_text(chosen["target"])
+    if "arguments" in chosen:
+        chosen["arguments"] = masked(chosen["arguments"])
+    return chosen
+
+
+def as_yaml(definitions: Iterable[dict[str, Any]]) -> str:
+    """A file that `read_definitions` reads."""
+    text: str = yaml.safe_dump(
+        {"jobs": list(definitions)}, sort_keys=False, allow_unicode=True, width=100
+    )
+    return text
+
+
+def as_json(definitions: Iterable[dict[str, Any]]) -> str:
+    """The same in JSON."""
+    return json.dumps({"jobs": list(definitions)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_definitions(content: bytes, source: str) -> list[dict[str, Any]]:
+    """The definitions in a file, by name unique. Raises CommandError."""
+    if len(content) > LARGEST:
+        raise CommandError(f"{source} is larger than {LARGEST // 1024 // 1024} MiB.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise CommandError(f"{source} is not UTF-8 text.") from None
+    try:
+        read = read_json if source.endswith(".json") else _read_yaml
+        value = read(text, source)
+    except RecursionError:
+        raise CommandError(f"{source} is nested too deeply.") from None
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise CommandError(f"{source} cannot be read: {_why(error)}") from None
+    found = value.get("jobs") if isinstance(value, dict) and value.keys() == {"jobs"} else None
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise CommandError(f'{source} must be an object with a list of jobs: {{"jobs": [{{…}}]}}.')
+    if len(found) > MOST_JOBS:
+        raise CommandError(f"{source} has {len(found):,} jobs; at most {MOST_JOBS:,} are read.")
+    names: set[str] = set()
+    for number, definition in enumerate(found, 1):
+        name = definition.get("name")
+        if not isinstance(name, str) or not name:
+            raise CommandError(f"{source}: job {number} has no name, which must be a text.")
+        if name in names:
+            raise CommandError(f"{source}: there are two jobs {quoted(name)}.")
+        names.add(name)
+    return found
+
+
+def candidate(definition: dict[str, Any], stored: Job | None) -> Job:
+    """The job as the definition wants it, checked, not saved. Raises CommandError with all that is wrong."""
+    serializer = JobSerializer(stored, data=definition, context={})
+    others = [name for name in definition if name in serializer.fields and name not in WRITABLE]
+    if others:
+        raise CommandError(
+            f"The job {quoted(str(definition.get('name')))}: {', '.join(others)} cannot be chosen."
+        )
+    try:
+        serializer.is_valid(raise_exception=True)
+    except Refused as error:
+        sentences = "".join(f"\n  {problem.field}: {problem.message}" for problem in error.problems)
+        raise CommandError(f"The job {quoted(str(definition.get('name')))}:{sentences}") from None
+    job: Job = serializer.candidate
+    if stored is None:
+        job.provenance = Provenance.CODE
+    return job
+
+
+def read_json(text: str, source: str) -> Any:
+    """The value of a JSON text, read as strictly as the API does. Raises CommandError."""
+    try:
+        return strict_loads(text, source)
+    except ParseError as error:
+        raise CommandError(str(error.detail)) from None
+
+
+def _read_yaml(text: str, source: str) -> Any:
+    """Only what JSON could say as well: no anchors, which could grow without end, and no key twice."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    seen: set[int] = set()
+
+    def check(node: yaml.Node) -> None:
+        if id(node) in seen:
+            raise ValueError(f"anchors and aliases are not read, as in line {_line(node)}.")
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if len(keys) < len(node.value):
+                twice = [key for key, number in keys.items() if number > 1]
+                what = f"the key {twice[0]!r:.100} is there twice" if twice else "keys are texts"
+                raise ValueError(f"{what}, from line {_line(node)}.")
+            for _, value in node.value:
+                check(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for value in node.value:
+                check(value)
+
+    if node is not None:
+        check(node)
+    # Once more as JSON, with all that is refused there.
+    return read_json(json.dumps(_plain(yaml.safe_load(text))), source)
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _why(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return str(error)
+    problem = getattr(error, "problem", "") or "it is no YAML"
+    hint = " A schedule that begins with * must be in quotes." if "alias" in str(error) else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}.{hint}"
+
+
+def _defaults() -> dict[str, Any]:
+    fields = (Job._meta.get_field(name) for name in WRITABLE)
+    return {field.name: field.get_default() for field in fields if isinstance(field, models.Field)}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: moments as texts, with their offset if they have one."""
+    if isinstance(value, datetime):
+        if value.tzinfo is not None:
+            value = value.astimezone(UTC)
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
