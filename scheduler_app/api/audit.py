@@ -17,6 +17,7 @@ from . import permissions
 from .base import ApiViewSet
 from .fields import MomentField, Selective
 from .links import Links
+from .operations import Operation
 from .pagination import Order
 from .queries import AuditQuery, ShownQuery, as_id, find_job
 
@@ -59,6 +60,10 @@ class AuditViewSet(ApiViewSet[AuditEntry]):
     serializer_class = AuditSerializer
     lookup_value_regex = "[0-9]+"
     needs = {"list": (permissions.VIEW_AUDIT,), "retrieve": (permissions.VIEW_AUDIT,)}
+    operations = {
+        "list": Operation(answer=AuditSerializer, page=True, query=AuditQuery),
+        "retrieve": Operation(answer=AuditSerializer, query=ShownQuery),
+    }
 
     def get_queryset(self) -> QuerySet[AuditEntry]:
         return AuditEntry.objects.all()

@@ -20,6 +20,8 @@ from scheduler_app.rules.problems import Problem
 
 from . import errors
 from .links import Links
+from .openapi import Schema
+from .operations import Operation
 from .pagination import KeysetPagination, Order
 from .parsers import MAX_BODY_BYTES, JSONParser
 from .permissions import MayDo
@@ -34,8 +36,11 @@ class ApiView(APIView):
     parser_classes = (JSONParser, FormParser, MultiPartParser)
     renderer_classes: Sequence[type[BaseRenderer]] = (JSONRenderer, BrowsableAPIRenderer)
     permission_classes: Sequence[Any] = (MayDo,)
+    schema = Schema()
     needs: ClassVar[dict[str, tuple[str, ...]]] = {}
     """The permissions for each action, or method where a view has no actions."""
+    operations: ClassVar[dict[str, Operation]] = {}
+    """What each of them takes and answers, for the OpenAPI document."""
 
     def get_exception_handler(self) -> Any:
         return errors.handle_exception

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -24,12 +25,21 @@ from .errors import Conflict, Refused, shown
 from .fields import FlagField, JsonField, MomentField, Strict, WordField
 from .idempotency import idempotent
 from .job_serializers import PauseSerializer, masked_problem
+from .operations import IDEMPOTENCY_KEY, Operation
 from .queries import JobFilters, as_id, filter_jobs
 
 MOST_JOBS = 1000
 NAMES_SHOWN = 10
 
 
+@extend_schema_field(
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
+            {"type": "string", "minLength": 1, "maxLength": 200},
+        ]
+    }
+)
 class JobRefField(serializers.Field[Any, Any, Any, Any]):
     """A job, by its id as a number or text, or by its name."""
 
@@ -134,6 +144,29 @@ class BulkJobsViewSet(ApiViewSet[Job]):
         "pause": (permissions.VIEW_JOB, permissions.PAUSE_JOB),
         "resume": (permissions.VIEW_JOB, permissions.PAUSE_JOB),
         "run": (permissions.VIEW_JOB, permissions.RUN_JOB),
+    }
+    operations = {
+        "pause": Operation(
+            answer=BulkAnswerSerializer,
+            body=BulkPauseSerializer,
+            conflicts=True,
+            example={"filter": {"tag": "nightly"}, "reason": "migration"},
+        ),
+        "resume": Operation(
+            answer=BulkAnswerSerializer,
+            body=BulkResumeSerializer,
+            conflicts=True,
+            example={"filter": {"tag": "nightly"}, "run": "last", "dry_run": True},
+        ),
+        "run": Operation(
+            answer=BulkAnswerSerializer,
+            status=202,
+            body=BulkRunSerializer,
+            others={200: BulkAnswerSerializer},
+            headers=(IDEMPOTENCY_KEY,),
+            conflicts=True,
+            example={"runs": [{"job": "report", "arguments": {"day": "2030-01-31"}}]},
+        ),
     }
 
     def get_queryset(self) -> QuerySet[Job]:

@@ -32,6 +32,7 @@ from .fields import (
     WordField,
 )
 from .links import Links
+from .operations import Operation
 from .pagination import Order
 from .queries import PageQuery, ShownQuery
 
@@ -128,6 +129,27 @@ class BulkExecutionsViewSet(ApiViewSet[BulkOperation]):
         "cancel": (permissions.VIEW_EXECUTION, permissions.RUN_JOB),
         "retry": (permissions.VIEW_EXECUTION, permissions.RUN_JOB),
         "stop": (permissions.VIEW_EXECUTION, permissions.RUN_JOB),
+    }
+    operations = {
+        "list": Operation(answer=BulkOperationSerializer, page=True, query=PageQuery),
+        "retrieve": Operation(answer=BulkOperationSerializer, query=ShownQuery),
+        "cancel": Operation(
+            answer=BulkOperationSerializer,
+            status=202,
+            body=BulkBody,
+            others={200: BulkCountSerializer},
+            conflicts=True,
+            example={"filter": {"status": ["failed"], "error": "timeout"}, "dry_run": True},
+        ),
+        "retry": Operation(
+            answer=BulkOperationSerializer,
+            status=202,
+            body=BulkBody,
+            others={200: BulkCountSerializer},
+            conflicts=True,
+            example={"filter": {"status": ["failed"], "error": "timeout"}, "dry_run": True},
+        ),
+        "stop": Operation(answer=BulkOperationSerializer, body=NothingSerializer, conflicts=True),
     }
 
     def get_queryset(self) -> QuerySet[BulkOperation]:

@@ -24,6 +24,7 @@ from .base import ApiViewSet
 from .errors import shown
 from .fields import MomentField, Selective, Strict, TextField
 from .links import Links
+from .operations import Operation
 from .pagination import Order
 from .queries import CalendarQuery, ShownQuery, as_id
 
@@ -111,6 +112,24 @@ class CalendarViewSet(ApiViewSet[Calendar]):
         "update": (permissions.VIEW_CALENDAR, permissions.CHANGE_CALENDAR),
         "partial_update": (permissions.VIEW_CALENDAR, permissions.CHANGE_CALENDAR),
         "destroy": (permissions.VIEW_CALENDAR, permissions.DELETE_CALENDAR),
+    }
+    operations = {
+        "list": Operation(answer=CalendarSerializer, page=True, query=CalendarQuery),
+        "retrieve": Operation(answer=CalendarDetailSerializer, query=ShownQuery),
+        "create": Operation(
+            answer=CalendarDetailSerializer,
+            status=201,
+            body=CalendarDetailSerializer,
+            conflicts=True,
+            example={"name": "holidays", "days": "2030-01-01\n2030-12-24 - 2030-12-26"},
+        ),
+        "update": Operation(
+            answer=CalendarDetailSerializer, body=CalendarDetailSerializer, conflicts=True
+        ),
+        "partial_update": Operation(
+            answer=CalendarDetailSerializer, body=CalendarDetailSerializer, conflicts=True
+        ),
+        "destroy": Operation(status=204, conflicts=True),
     }
 
     def get_queryset(self) -> QuerySet[Calendar]:

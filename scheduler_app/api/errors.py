@@ -204,7 +204,7 @@ def _wants_login_page(error: exceptions.APIException, request: Any) -> bool:
     return (
         isinstance(error, exceptions.NotAuthenticated)
         and request.method in ("GET", "HEAD")
-        and getattr(renderer, "format", "") == "api"
+        and getattr(renderer, "format", "") in ("api", "html")
     )
 
 

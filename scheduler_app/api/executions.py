@@ -24,6 +24,7 @@ from .base import ApiViewSet
 from .errors import Conflict
 from .fields import MomentField, NothingSerializer, Selective, Strict, TextField
 from .links import Links
+from .operations import RANGE, Operation
 from .pagination import Order
 from .queries import ExecutionQuery, LatestQuery, LogQuery, ShownQuery, as_id, filter_executions
 from .renderers import PlainTextRenderer
@@ -82,14 +83,14 @@ class ExecutionSerializer(Selective):
     attempt = serializers.IntegerField()
     node = serializers.SerializerMethodField()
     created_at = MomentField()
-    claimed_at = MomentField()
-    started_at = MomentField()
-    finished_at = MomentField()
+    claimed_at = MomentField(allow_null=True)
+    started_at = MomentField(allow_null=True)
+    finished_at = MomentField(allow_null=True)
     drift_s = serializers.SerializerMethodField()
     duration_s = serializers.SerializerMethodField()
     error = serializers.CharField()
     requested_by = serializers.CharField()
-    cancel_requested_at = MomentField()
+    cancel_requested_at = MomentField(allow_null=True)
     cancelled_by = serializers.CharField()
     release = serializers.CharField()
 
@@ -175,6 +176,28 @@ class ExecutionViewSet(ApiViewSet[Execution]):
         "log": (permissions.VIEW_EXECUTION,),
         "cancel": (permissions.VIEW_EXECUTION, permissions.RUN_JOB),
         "retry": (permissions.VIEW_EXECUTION, permissions.RUN_JOB),
+    }
+    operations = {
+        "list": Operation(answer=ExecutionSerializer, page=True, query=ExecutionQuery),
+        "retrieve": Operation(answer=ExecutionDetailSerializer, query=ShownQuery),
+        "latest": Operation(answer=ExecutionDetailSerializer, query=LatestQuery),
+        "log": Operation(
+            answer=logs.LogPartSerializer,
+            query=LogQuery,
+            others={206: None},
+            headers=(RANGE,),
+            text=True,
+        ),
+        "cancel": Operation(
+            answer=ExecutionDetailSerializer,
+            body=CancelSerializer,
+            others={202: ExecutionDetailSerializer},
+            conflicts=True,
+            example={"reason": "not_needed"},
+        ),
+        "retry": Operation(
+            answer=ExecutionDetailSerializer, status=202, body=NothingSerializer, conflicts=True
+        ),
     }
 
     def get_queryset(self) -> QuerySet[Execution]:

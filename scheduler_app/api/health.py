@@ -18,8 +18,16 @@ from scheduler_app.rules.health import Health, Vitals, judge
 from . import permissions
 from .base import ApiView
 from .errors import first_line
+from .operations import Operation
 
 logger = logging.getLogger(__name__)
+
+HEALTH = {
+    "type": "object",
+    "description": "One word for everybody, and the reasons for who may see nodes.",
+    "properties": {"status": {"type": "string", "enum": ["ok", "degraded", "down"]}},
+    "required": ["status"],
+}
 
 
 class HealthView(ApiView):
@@ -28,6 +36,9 @@ class HealthView(ApiView):
     permission_classes: Any = (AllowAny,)
     renderer_classes = (JSONRenderer,)
     needs: ClassVar[dict[str, tuple[str, ...]]] = {"get": ()}
+    operations: ClassVar[dict[str, Operation]] = {
+        "get": Operation(answer=HEALTH, others={503: HEALTH})
+    }
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
         # Probes send all kinds of Accept, or none.

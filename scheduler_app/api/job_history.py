@@ -22,8 +22,9 @@ from .errors import Conflict
 from .fields import FlagField, MomentField, NothingSerializer, Strict, WholeField
 from .idempotency import idempotent
 from .links import Links
+from .operations import IDEMPOTENCY_KEY, Operation
 from .queries import Query, find_job
-from .schedules import shown_fire_time
+from .schedules import FireTimeSerializer, shown_fire_time
 
 DEFAULT_STRETCH = timedelta(hours=1)
 
@@ -85,6 +86,56 @@ class BackfillRecordSerializer(serializers.Serializer[Backfill]):
         return links.job(record.job_id)
 
 
+class BackfillCountSerializer(serializers.Serializer[Any]):
+    """Which fire times a backfill would run."""
+
+    count = serializers.IntegerField()
+    first = MomentField(allow_null=True)
+    last = MomentField(allow_null=True)
+
+
+class AnsweredBySerializer(serializers.Serializer[Any]):
+    """The execution that a fire time became."""
+
+    id = serializers.IntegerField()
+    url = serializers.URLField()
+
+
+class VerdictSerializer(serializers.Serializer[Any]):
+    """What became of a fire time, or of consecutive ones."""
+
+    first_at = MomentField()
+    last_at = MomentField()
+    count = serializers.IntegerField()
+    what = serializers.CharField()
+    sentence = serializers.CharField()
+    execution = AnsweredBySerializer(allow_null=True)
+
+
+class TimelineSerializer(serializers.Serializer[Any]):
+    """Fire times past and to come."""
+
+    since = MomentField()
+    until = MomentField()
+    verdicts = VerdictSerializer(many=True, help_text="Newest first.")
+    complete = serializers.BooleanField(help_text="There are no more in this time.")
+    upcoming = FireTimeSerializer(many=True)
+
+
+class ExplanationSerializer(serializers.Serializer[Any]):
+    """Why it ran then, or did not."""
+
+    at = MomentField()
+    sentence = serializers.CharField()
+
+
+class SkipSerializer(serializers.Serializer[Any]):
+    """The fire time that is to be skipped."""
+
+    job = serializers.URLField()
+    skip_at = MomentField(allow_null=True)
+
+
 class JobHistory(ApiViewSet[Job]):
     """The part of the jobs' addresses that is about fire times."""
 
@@ -94,6 +145,26 @@ class JobHistory(ApiViewSet[Job]):
         "skip_next": (permissions.VIEW_JOB, permissions.PAUSE_JOB),
         "unskip_next": (permissions.VIEW_JOB, permissions.PAUSE_JOB),
         "backfill": (permissions.VIEW_JOB, permissions.RUN_JOB),
+    }
+    operations = {
+        "timeline": Operation(answer=TimelineSerializer, query=TimelineQuery),
+        "explain": Operation(answer=ExplanationSerializer, query=ExplainQuery),
+        "skip_next": Operation(answer=SkipSerializer, body=NothingSerializer, conflicts=True),
+        "unskip_next": Operation(answer=SkipSerializer, body=NothingSerializer, conflicts=True),
+        "backfill": Operation(
+            answer=BackfillRecordSerializer,
+            status=202,
+            body=BackfillSerializer,
+            others={200: BackfillCountSerializer},
+            headers=(IDEMPOTENCY_KEY,),
+            conflicts=True,
+            example={
+                "since": "2026-01-01T00:00:00Z",
+                "until": "2026-01-02T00:00:00Z",
+                "only_missing": True,
+                "dry_run": True,
+            },
+        ),
     }
 
     @action(detail=True)

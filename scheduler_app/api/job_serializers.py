@@ -307,6 +307,13 @@ class JobDetailSerializer(JobSerializer):
             return 0
 
 
+class NamedJobSerializer(JobDetailSerializer):
+    """A job whose name may be left out, since the address says it."""
+
+    class Meta(JobDetailSerializer.Meta):
+        extra_kwargs = {"name": {"validators": [], "required": False}}
+
+
 class LastExecutionSerializer(serializers.Serializer[Execution]):
     """How the job's newest execution stands, in a few words."""
 
@@ -316,8 +323,8 @@ class LastExecutionSerializer(serializers.Serializer[Execution]):
     reason = serializers.CharField()
     trigger = serializers.CharField()
     scheduled_for = MomentField()
-    started_at = MomentField()
-    finished_at = MomentField()
+    started_at = MomentField(allow_null=True)
+    finished_at = MomentField(allow_null=True)
     error = serializers.CharField()
 
     def get_url(self, execution: Execution) -> str:

@@ -27,6 +27,7 @@ from . import permissions
 from .errors import Conflict, PreconditionFailed, Refused, Stale, shown
 from .executions import (
     ExecutionDetailSerializer,
+    ExecutionSerializer,
     executions_for_lists,
     executions_in_detail,
     list_executions,
@@ -36,6 +37,7 @@ from .job_history import JobHistory
 from .job_serializers import (
     JobDetailSerializer,
     JobSerializer,
+    NamedJobSerializer,
     PauseSerializer,
     ResumeSerializer,
     RunSerializer,
@@ -44,6 +46,7 @@ from .job_serializers import (
     masked_problem,
 )
 from .links import Links
+from .operations import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, Operation, either
 from .pagination import Order
 from .queries import (
     ExecutionsOfJobQuery,
@@ -68,6 +71,24 @@ ORDERS = {
 # Where a job without a next fire time is sorted: last, either way.
 NEVER = {False: datetime(9999, 1, 1, tzinfo=UTC), True: datetime(1, 1, 2, tzinfo=UTC)}
 
+EXAMPLE_JOB = {
+    "name": "nightly report",
+    "schedule": "0 3 * * *",
+    "timezone": "Europe/Paris",
+    "kind": "http",
+    "target": "https://example.com/report",
+    "tags": ["finance"],
+}
+RESUME_DRY_RUN = {
+    "type": "object",
+    "properties": {
+        "paused": {"type": "boolean"},
+        "missed": {"type": "integer", "description": "Fire times since it was paused."},
+        "would_run": {"type": "integer", "description": "How many of them this resume would run."},
+    },
+    "required": ["paused", "missed", "would_run"],
+}
+
 
 class JobViewSet(JobHistory):
     """Jobs, by id or by name. A list takes name, tag, queue, kind, enabled, paused, search and ordering."""
@@ -88,6 +109,57 @@ class JobViewSet(JobHistory):
         "pause": (permissions.VIEW_JOB, permissions.PAUSE_JOB),
         "resume": (permissions.VIEW_JOB, permissions.PAUSE_JOB),
         "run": (permissions.VIEW_JOB, permissions.RUN_JOB),
+    }
+    operations = {
+        **JobHistory.operations,
+        "list": Operation(answer=JobSerializer, page=True, query=JobQuery),
+        "retrieve": Operation(answer=JobDetailSerializer, query=ShownQuery),
+        "executions": Operation(answer=ExecutionSerializer, page=True, query=ExecutionsOfJobQuery),
+        "stats": Operation(answer=StatsSerializer, query=StatsQuery),
+        "create": Operation(
+            answer=JobDetailSerializer,
+            status=201,
+            body=JobDetailSerializer,
+            headers=(IDEMPOTENCY_KEY,),
+            conflicts=True,
+            example=EXAMPLE_JOB,
+        ),
+        "update": Operation(
+            answer=JobDetailSerializer,
+            body=NamedJobSerializer,
+            others={201: JobDetailSerializer},
+            headers=(IF_MATCH, IF_NONE_MATCH),
+            conflicts=True,
+            example=EXAMPLE_JOB,
+        ),
+        "partial_update": Operation(
+            answer=JobDetailSerializer,
+            body=JobDetailSerializer,
+            headers=(IF_MATCH,),
+            conflicts=True,
+            example={"schedule": "30 4 * * *", "version": 3},
+        ),
+        "destroy": Operation(status=204, headers=(IF_MATCH,)),
+        "pause": Operation(
+            answer=JobDetailSerializer,
+            body=PauseSerializer,
+            conflicts=True,
+            example={"reason": "migration", "until": "2030-01-01T00:00:00Z"},
+        ),
+        "resume": Operation(
+            answer=either("JobDetail", RESUME_DRY_RUN),
+            body=ResumeSerializer,
+            conflicts=True,
+            example={"run": "last"},
+        ),
+        "run": Operation(
+            answer=ExecutionDetailSerializer,
+            status=202,
+            body=RunSerializer,
+            headers=(IDEMPOTENCY_KEY,),
+            conflicts=True,
+            example={"arguments": {"day": "2030-01-31"}},
+        ),
     }
 
     def get_queryset(self) -> QuerySet[Job]:

@@ -16,6 +16,7 @@ from typing import Any
 from django.db.models import Func, IntegerField, Value
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.utils.http import urlencode
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -78,6 +79,16 @@ class Log:
                 at = content.rindex(b"\n", 0, at)
             return piece.start + at + 1
         return 0
+
+
+class LogPartSerializer(serializers.Serializer[Any]):
+    """A part of a log, and where it goes on."""
+
+    text = serializers.CharField()
+    offset = serializers.IntegerField(help_text="The byte that the text begins at.")
+    next_offset = serializers.IntegerField()
+    complete = serializers.BooleanField(help_text="Nothing comes after this.")
+    next = serializers.URLField(allow_null=True, help_text="Where to ask for what comes after.")
 
 
 def respond(

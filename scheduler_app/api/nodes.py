@@ -20,6 +20,7 @@ from . import permissions
 from .base import ApiViewSet
 from .fields import MomentField, NothingSerializer, Selective
 from .links import Links
+from .operations import Operation
 from .pagination import Order
 from .queries import NodeQuery, ShownQuery, as_id
 
@@ -35,7 +36,7 @@ class NodeSerializer(Selective):
     host = serializers.CharField()
     pid = serializers.IntegerField()
     release = serializers.CharField()
-    queues = serializers.ListField()
+    queues = serializers.ListField(child=serializers.CharField(), help_text="Empty: all queues.")
     threads = serializers.IntegerField()
     busy = serializers.IntegerField()
     state = serializers.CharField()
@@ -44,11 +45,11 @@ class NodeSerializer(Selective):
     started_at = MomentField()
     heartbeat_at = MomentField()
     heartbeat_age_s = serializers.SerializerMethodField()
-    last_tick_at = MomentField()
+    last_tick_at = MomentField(allow_null=True)
     tick_age_s = serializers.SerializerMethodField()
-    drain_requested_at = MomentField()
+    drain_requested_at = MomentField(allow_null=True)
     drain_requested_by = serializers.CharField()
-    finished_at = MomentField()
+    finished_at = MomentField(allow_null=True)
 
     def get_url(self, node: Node) -> str:
         links: Links = self.context["links"]
@@ -70,6 +71,13 @@ class NodeViewSet(ApiViewSet[Node]):
         "list": (permissions.VIEW_NODE,),
         "retrieve": (permissions.VIEW_NODE,),
         "drain": (permissions.VIEW_NODE, permissions.DRAIN_NODE),
+    }
+    operations = {
+        "list": Operation(answer=NodeSerializer, page=True, query=NodeQuery),
+        "retrieve": Operation(answer=NodeSerializer, query=ShownQuery),
+        "drain": Operation(
+            answer=NodeSerializer, status=202, body=NothingSerializer, conflicts=True
+        ),
     }
 
     def get_queryset(self) -> QuerySet[Node]:

@@ -135,6 +135,14 @@ class KeysetPagination(BasePagination):
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"next": self.next_url, "previous": self.previous_url, "results": data})
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        address = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "properties": {"next": address, "previous": address, "results": schema},
+            "required": ["next", "previous", "results"],
+        }
+
     def get_results(self, data: Any) -> Any:
         return data["results"]
 

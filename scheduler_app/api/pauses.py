@@ -21,6 +21,7 @@ from .errors import Conflict
 from .fields import MomentField, NothingSerializer, Selective, TextField, WordField
 from .job_serializers import PauseSerializer
 from .links import Links
+from .operations import Operation
 from .pagination import Order
 from .queries import PauseQuery, ShownQuery, as_id
 
@@ -77,6 +78,18 @@ class PauseViewSet(ApiViewSet[Pause]):
         "retrieve": (permissions.VIEW_PAUSE,),
         "create": (permissions.VIEW_PAUSE, permissions.ADD_PAUSE),
         "resume": (permissions.VIEW_PAUSE, permissions.CHANGE_PAUSE),
+    }
+    operations = {
+        "list": Operation(answer=StandingPauseSerializer, page=True, query=PauseQuery),
+        "retrieve": Operation(answer=StandingPauseSerializer, query=ShownQuery),
+        "create": Operation(
+            answer=StandingPauseSerializer,
+            status=201,
+            body=ScopePauseSerializer,
+            conflicts=True,
+            example={"scope": "queue", "value": "reports", "reason": "migration"},
+        ),
+        "resume": Operation(answer=StandingPauseSerializer, body=NothingSerializer, conflicts=True),
     }
 
     def get_queryset(self) -> QuerySet[Pause]:

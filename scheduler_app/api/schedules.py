@@ -24,6 +24,7 @@ from . import permissions
 from .base import ApiViewSet
 from .errors import Refused, shown
 from .fields import MomentField, NamedField, Strict, TextField, WholeField, WordField
+from .operations import Operation
 from .queries import Query, find_job
 
 SAME_SECONDS_WITHIN = timedelta(hours=24)
@@ -117,11 +118,61 @@ class DescribeQuery(Query):
     day_match = WordField(choices=DayMatch.values, default=DayMatch.OR.value)
 
 
+class FireTimeSerializer(serializers.Serializer[Any]):
+    """A fire time ahead."""
+
+    local = serializers.CharField(help_text="In the job's zone, with the offset that it has then.")
+    utc = MomentField()
+    runs = serializers.BooleanField(help_text="False where a closed day or a skip takes it away.")
+    note = serializers.CharField(help_text="What a clock change or a calendar does to it.")
+
+
+class MeaningSerializer(serializers.Serializer[Any]):
+    """What a definition means from now on."""
+
+    sentence = serializers.CharField()
+    fire_times = FireTimeSerializer(many=True, help_text="The next ten.")
+    warnings = serializers.ListField(child=serializers.CharField())
+    runs_per_day = serializers.FloatField(help_text="Of the next 30 days.")
+    note = serializers.CharField(help_text="Why these fire times come later or not at all.")
+
+
+class SameSecondsSerializer(serializers.Serializer[Any]):
+    """Other jobs whose next fire time is one of these, within 24 hours."""
+
+    count = serializers.IntegerField()
+    counted_to = serializers.IntegerField()
+    jobs = serializers.ListField(child=serializers.CharField(), help_text="Ten names.")
+
+
+class PreviewAnswerSerializer(MeaningSerializer):
+    """What a definition means, beside what it meant before."""
+
+    before = MeaningSerializer(allow_null=True, help_text="The same for the job as it is stored.")
+    same_seconds = SameSecondsSerializer()
+
+
+class DescriptionSerializer(serializers.Serializer[Any]):
+    """A schedule in words."""
+
+    sentence = serializers.CharField()
+    warnings = serializers.ListField(child=serializers.CharField())
+    next_fire_at = MomentField(allow_null=True)
+
+
 class ScheduleViewSet(ApiViewSet[Job]):
     """Schedules that are not saved yet."""
 
     serializer_class = PreviewSerializer
     needs = {"preview": (permissions.VIEW_JOB,), "describe": (permissions.VIEW_JOB,)}
+    operations = {
+        "preview": Operation(
+            answer=PreviewAnswerSerializer,
+            body=PreviewSerializer,
+            example={"schedule": "30 2 * * *", "timezone": "Europe/Paris"},
+        ),
+        "describe": Operation(answer=DescriptionSerializer, query=DescribeQuery),
+    }
 
     def get_queryset(self) -> QuerySet[Job]:
         nothing: QuerySet[Job] = Job.objects.none()

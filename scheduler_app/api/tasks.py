@@ -18,6 +18,7 @@ from . import permissions
 from .base import ApiViewSet
 from .fields import Selective
 from .links import Links
+from .operations import Operation
 from .pagination import KeysetPagination
 from .queries import ShownQuery, TaskQuery
 
@@ -59,6 +60,10 @@ class TaskViewSet(ApiViewSet[Job]):
     lookup_url_kwarg = "name"
     lookup_value_regex = "[^/]+"
     needs = {"list": (permissions.VIEW_JOB,), "retrieve": (permissions.VIEW_JOB,)}
+    operations = {
+        "list": Operation(answer=TaskSerializer, page=True, query=TaskQuery),
+        "retrieve": Operation(answer=TaskSerializer, query=ShownQuery),
+    }
 
     def get_queryset(self) -> QuerySet[Job]:
         nothing: QuerySet[Job] = Job.objects.none()

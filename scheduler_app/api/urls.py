@@ -14,16 +14,20 @@ from .base import ApiView, Router, UnknownAddress
 from .bulk import BulkJobsViewSet
 from .bulk_executions import BulkExecutionsViewSet
 from .calendars import CalendarViewSet
+from .documents import DocsView, SchemaView
 from .executions import ExecutionViewSet
 from .health import HealthView
 from .jobs import JobViewSet
 from .metrics import MetricsView
 from .nodes import NodeViewSet
+from .operations import Operation
 from .pauses import PauseViewSet
 from .schedules import ScheduleViewSet
 from .tasks import TaskViewSet
 
 app_name = "api"
+
+ADDRESSES = {"type": "object", "additionalProperties": {"type": "string", "format": "uri"}}
 
 
 class RootView(ApiView):
@@ -31,6 +35,7 @@ class RootView(ApiView):
 
     name = "API"
     needs: ClassVar[dict[str, tuple[str, ...]]] = {"get": ()}
+    operations = {"get": Operation(answer=ADDRESSES)}
 
     def get(self, request: Request) -> Response:
         names = {
@@ -43,6 +48,8 @@ class RootView(ApiView):
             "audit": "audit-list",
             "health": "health",
             "metrics": "metrics",
+            "schema": "schema",
+            "docs": "docs",
         }
         return Response(
             {key: reverse(f"api:{name}", request=request) for key, name in names.items()}
@@ -65,6 +72,8 @@ urlpatterns = [
     path("", RootView.as_view(), name="root"),
     re_path(r"^health/?$", HealthView.as_view(), name="health"),
     re_path(r"^metrics/?$", MetricsView.as_view(), name="metrics"),
+    re_path(r"^schema/?$", SchemaView.as_view(), name="schema"),
+    re_path(r"^docs/?$", DocsView.as_view(), name="docs"),
     *router.urls,
     re_path(r"", UnknownAddress.as_view(), name="unknown"),
 ]

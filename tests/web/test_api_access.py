@@ -35,6 +35,8 @@ EXPECTED: dict[tuple[str, str], tuple[int, ...]] = {
     ("root", "GET"): (401, 200, 200, 200, 200, 200),
     ("health", "GET"): (200, 200, 200, 200, 200, 200),
     ("metrics", "GET"): READ,
+    ("schema", "GET"): (401, 200, 200, 200, 200, 200),
+    ("docs", "GET"): (302, 200, 200, 200, 200, 200),
     ("unknown", "GET"): (401, 404, 404, 404, 404, 404),
     ("job-list", "GET"): READ,
     ("job-list", "POST"): (401, 403, 403, 403, 201, 201),
@@ -125,7 +127,7 @@ def address(name: str, job: Job, execution: Execution) -> str:
         return f"{API}/nothing/here"
     if name == "root":
         return f"{API}/"
-    if name in ("health", "metrics"):
+    if name in ("health", "metrics", "schema", "docs"):
         return f"{API}/{name}"
     if name == "node-detail":
         return f"{API}/nodes/{make_node().pk}"

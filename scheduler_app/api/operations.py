@@ -1,0 +1,48 @@
+"""What each action of a view takes and answers, as data beside the view: the OpenAPI document is made from it.
+
+`needs` says who may call an action, `operations` what it speaks. The parts are the serializers that the actions
+themselves read requests with and write answers with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .queries import Query
+
+PROBLEM = "application/problem+json"
+
+IF_MATCH = "If-Match"
+IF_NONE_MATCH = "If-None-Match"
+IDEMPOTENCY_KEY = "Idempotency-Key"
+RANGE = "Range"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One action: its query, its body, its answers."""
+
+    answer: Any = None
+    """A serializer class, a schema, or None for an answer without a body."""
+    status: int = 200
+    page: bool = False
+    """The answer is a page of these."""
+    query: type[Query] | None = None
+    body: Any = None
+    others: Mapping[int, Any] = field(default_factory=dict)
+    """Other good answers, by status."""
+    headers: tuple[str, ...] = ()
+    """Of the request, beside those that every request may have."""
+    text: bool = False
+    """The answer is plain text unless JSON is asked for."""
+    conflicts: bool = False
+    """It may not fit the state: 409."""
+    example: Any = None
+    """Of a body."""
+
+
+def either(component: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """One of the shapes that are described elsewhere in the document, or this one."""
+    return {"anyOf": [schema, {"$ref": f"#/components/schemas/{component}"}]}

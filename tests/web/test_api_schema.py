@@ -1,0 +1,132 @@
+"""The OpenAPI document: it tells of every address, in the shapes that the API really speaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+from jsonschema import Draft202012Validator
+
+from scheduler_app.api import urls
+
+from .api_support import API, ApiClient, client_of, make_job
+
+pytestmark = pytest.mark.django_db
+
+NOT_TOLD = {"schema", "docs", "unknown"}
+"""The document and its page."""
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    GENERATOR_STATS.reset()
+    with GENERATOR_STATS.silence():
+        found: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
+    assert not GENERATOR_STATS._warn_cache, GENERATOR_STATS._warn_cache
+    assert not GENERATOR_STATS._error_cache, GENERATOR_STATS._error_cache
+    return found
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    validate_schema(document)
+
+
+def test_every_action_of_every_view_is_told_of(document: dict[str, Any]) -> None:
+    told = {operation["operationId"] for _, _, operation in operations(document)}
+    routes = {
+        (pattern.name, action)
+        for pattern in urls.urlpatterns
+        for action in getattr(pattern.callback, "actions", {"get": ""}).values()
+        if pattern.name not in NOT_TOLD
+    }
+
+    assert len(told) == len(operations(document)) == len(routes)
+    for pattern in urls.urlpatterns:
+        cls, actions = pattern.callback.cls, getattr(pattern.callback, "actions", None)
+        if pattern.name not in NOT_TOLD:
+            names = set(actions.values()) if actions else {"get"}
+            assert names <= set(cls.operations), pattern.name
+
+
+def test_every_operation_has_words_and_its_failures(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        where = f"{method} {path}"
+        assert operation["summary"], where
+        assert operation["description"], where
+        assert operation["security"], where
+        for status in ("401", "403"):
+            assert "application/problem+json" in operation["responses"][status]["content"], where
+        if "{" in path:
+            assert "404" in operation["responses"], where
+        if "requestBody" in operation:
+            assert {"400", "413", "415"} <= set(operation["responses"]), where
+
+
+def test_examples_fit_their_schemas(document: dict[str, Any]) -> None:
+    count = 0
+    for path, method, operation in operations(document):
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            for example in content.get("examples", {}).values():
+                schema = {**content["schema"], "components": document["components"]}
+                Draft202012Validator(schema).validate(example["value"])
+                count += 1
+                assert path, method
+    assert count >= 10
+
+
+@pytest.mark.parametrize(
+    ("accept", "begins"),
+    [
+        ("application/json", b'{"openapi":"3.1.0"'),
+        ("*/*", b'{"openapi":"3.1.0"'),
+        ("application/vnd.oai.openapi", b"openapi:3.1.0"),
+    ],
+)
+def test_the_document_is_served_to_who_is_logged_in(accept: str, begins: bytes) -> None:
+    response = client_of("stranger").get(f"{API}/schema/", HTTP_ACCEPT=accept)
+
+    assert response.status_code == 200
+    assert response.content[:100].replace(b" ", b"").replace(b"\n", b"").startswith(begins)
+    refused = ApiClient().get(f"{API}/schema/", HTTP_ACCEPT=accept)
+    assert (refused.status_code, refused["Content-Type"]) == (401, "application/problem+json")
+
+
+def test_the_page_for_it_wants_a_login_and_keeps_to_the_policy() -> None:
+    page = client_of("stranger").get(f"{API}/docs", HTTP_ACCEPT="text/html").content.decode()
+
+    assert "swagger-ui-bundle.js" in page
+    assert "<style" not in page
+    assert "<script>" not in page
+    anonymous = ApiClient().get(f"{API}/docs", HTTP_ACCEPT="text/html")
+    assert anonymous.status_code == 302
+    assert anonymous["Location"].startswith("/admin/login/")
+
+
+def test_what_is_refused_has_the_shape_that_the_document_says(document: dict[str, Any]) -> None:
+    make_job(name="a")
+    schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+    validator = Draft202012Validator(schema)
+    admin = client_of("admin")
+
+    for response in (
+        ApiClient().get(f"{API}/jobs"),
+        client_of("stranger").get(f"{API}/jobs"),
+        admin.get(f"{API}/jobs/nobody"),
+        admin.post(f"{API}/jobs", {"name": "", "priority": 500, "nope": 1}),
+        admin.put(f"{API}/jobs/a", {"target": "x"}, HTTP_IF_MATCH='"7"'),
+        admin.post(f"{API}/executions"),
+    ):
+        assert response.status_code >= 400
+        validator.validate(response.json())
