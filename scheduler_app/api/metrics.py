@@ -35,6 +35,7 @@ from scheduler_app.rules.health import judge
 
 from . import permissions
 from .base import ApiView
+from .operations import Operation
 
 QUEUES_SHOWN = 50
 OTHER_QUEUES = "(others)"
@@ -48,6 +49,7 @@ class MetricsView(ApiView):
 
     renderer_classes = (JSONRenderer,)
     needs: ClassVar[dict[str, tuple[str, ...]]] = {"get": (permissions.VIEW_NODE,)}
+    operations: ClassVar[dict[str, Operation]] = {"get": Operation(text=True)}
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
         # Prometheus asks for its own formats; errors are JSON.

@@ -136,7 +136,7 @@ class Schema(AutoSchema):
         for status, answer in {operation.status: operation.answer, **operation.others}.items():
             if operation.text and status in (200, 206):
                 found[status, "text/plain"] = {"type": "string"}
-                if status == 206:
+                if answer is None:
                     continue
             if operation.page and status == operation.status:
                 answer = answer(many=True)

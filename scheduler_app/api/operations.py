@@ -36,7 +36,7 @@ class Operation:
     headers: tuple[str, ...] = ()
     """Of the request, beside those that every request may have."""
     text: bool = False
-    """The answer is plain text unless JSON is asked for."""
+    """The answer is plain text; with an `answer` as well, JSON for who asks for that."""
     conflicts: bool = False
     """It may not fit the state: 409."""
     example: Any = None
