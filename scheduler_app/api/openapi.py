@@ -10,6 +10,7 @@ from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
 )
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.settings import spectacular_settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
@@ -217,5 +218,6 @@ def tidy_paths(endpoints: Iterable[Any]) -> list[Any]:
     return [
         (re.sub(r"(?<=.)[/?]+$", "", path), regex, method, callback)
         for path, regex, method, callback in endpoints
-        if getattr(callback.cls, "operations", None)
+        if path.startswith(spectacular_settings.SCHEMA_PATH_PREFIX)
+        and getattr(callback.cls, "operations", None)
     ]
