@@ -131,3 +131,14 @@ def reason_in_words(reason: str) -> str:
 def count_text(count: int, noun: str, plural: str = "") -> str:
     """`1 job`, `2 jobs`."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def per_day(rate: float) -> str:
+    """`1,440 runs a day`, `2.5 runs a day`, `one run in 30 days`, `no run in the next 30 days`."""
+    if rate <= 0:
+        return "no run in the next 30 days"
+    if rate < 0.95:
+        days = round(1 / rate)
+        return f"one run in {count_text(max(2, days), 'day')}"
+    shown = f"{rate:,.0f}" if rate >= 10 or abs(rate - round(rate)) < 0.05 else f"{rate:.1f}"
+    return f"{shown} run{'' if shown == '1' else 's'} a day"

@@ -109,9 +109,12 @@ class ArgumentsField(forms.JSONField):
         attrs={"rows": 6, "cols": 80, "class": "sch-json", "spellcheck": "false"}
     )
 
+    is_ignored = False
+    """Whether the arguments come from fields of their own; then this text is not even read."""
+
     def to_python(self, value: Any) -> Any:
         """The value; an empty text is an empty object."""
-        if value in self.empty_values:
+        if value in self.empty_values or self.is_ignored:
             return {}
         if not isinstance(value, str):
             return value

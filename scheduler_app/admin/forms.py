@@ -14,10 +14,13 @@ from scheduler_app.models import Job, JobRevision
 from scheduler_app.rules.masking import has_mask, masked, masked_text, unmasked
 from scheduler_app.rules.zones import zone_names, zone_problem
 from scheduler_app.targets import kinds, suggested_targets
+from scheduler_app.targets.task import TaskInfo, known_tasks
 
+from .argument_forms import ArgumentsByField
 from .display import zone_of
 from .form_fields import ArgumentsField, MomentField, SuggestionInput, TagsField, in_zone, wall
 from .history import changed_fields, label_of, shown
+from .typed_arguments import description_of
 
 if TYPE_CHECKING:
     _JobModelForm = forms.ModelForm[Job]
@@ -30,9 +33,10 @@ def _zones() -> list[tuple[str, str]]:
 
 
 MOMENTS = ("anchor_at", "start_at", "end_at")
+TARGET_LABELS = {"task": "Task", "http": "URL", "management": "Command", "shell": "Command"}
 
 
-class JobForm(_JobModelForm):
+class JobForm(ArgumentsByField, _JobModelForm):
     """A job's definition. It carries the version that it was opened with, and refuses to undo somebody's edit.
 
     Secrets are shown as asterisks; left as they are, they stay what they were.
@@ -111,11 +115,40 @@ class JobForm(_JobModelForm):
             self.initial["target"] = masked_text(self.instance.target)
         self._stored_arguments = self.instance.arguments
         self._stored_target = self.instance.target
+        kind = self._given("kind")
+        self.fields["target"].label = TARGET_LABELS.get(kind, "Target")
+        target = unmasked(self._given("target"), self._stored_target)
+        self.add_argument_fields(kind, target.strip(), self.instance.arguments)
+
+    @property
+    def unread(self) -> set[str]:
+        """The fields whose texts were refused, so that the instance still has what it had before."""
+        return (
+            {name for name in self.errors if name not in self.cleaned_data}
+            if self.is_bound
+            else set()
+        )
+
+    def _given(self, name: str) -> str:
+        """What the form holds now, typed or stored."""
+        if self.is_bound:
+            return str(self.data.get(name, ""))
+        return str(self.initial.get(name) or getattr(self.instance, name))
+
+    @property
+    def description_of_target(self) -> tuple[str, str]:
+        """The signature and docstring of what it would run, for the template."""
+        return description_of(self._given("kind"), self._given("target").strip())
+
+    @property
+    def tasks_to_choose(self) -> tuple[TaskInfo, ...]:
+        """The registered tasks, for who has not chosen one."""
+        return known_tasks() if self._given("kind") == "task" else ()
 
     @property
     def is_preview(self) -> bool:
-        """Whether the person only wants to see what the schedule means."""
-        return self.is_bound and "_preview" in self.data
+        """Whether the person only wants to see what it means or does, or the fields of another target."""
+        return self.is_bound and any(name in self.data for name in ("_preview", "_fields", "_test"))
 
     def is_valid(self) -> bool:
         """A preview is never saved."""
@@ -131,6 +164,9 @@ class JobForm(_JobModelForm):
     def clean_arguments(self) -> Any:
         """Put back the secrets that were shown as asterisks, unless they would go elsewhere now."""
         arguments = self.cleaned_data["arguments"]
+        return arguments if self.is_by_field else self._with_secrets(arguments)
+
+    def _with_secrets(self, arguments: Any) -> Any:
         if _same_place(self._stored_target, self.cleaned_data.get("target", "")):
             arguments = unmasked(arguments, self._stored_arguments)
         if has_mask(arguments):
@@ -152,6 +188,12 @@ class JobForm(_JobModelForm):
     def clean(self) -> dict[str, Any]:
         """Read moments in the job's zone; refuse an edit of a definition that is not the current one."""
         values: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.is_by_field:
+            try:
+                self.refuse_fields_of_another()
+                values["arguments"] = self._with_secrets(self.arguments_by_field(values))
+            except ValidationError as error:
+                self.add_error("arguments", error)
         name = values.get("timezone") or ""
         if not zone_problem(name):
             for field in MOMENTS:

@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from django.db import IntegrityError, router, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_POST
 
 from scheduler_app import lifecycle
-from scheduler_app.models import Job
+from scheduler_app.lifecycle import TRIED, CannotDo
+from scheduler_app.lifecycle.impact import impact
+from scheduler_app.models import Execution, Job
 from scheduler_app.models.job import Provenance
-from scheduler_app.targets.task import known_tasks
+from scheduler_app.rules.problems import Invalid
 
+from .filters import whole_number
 from .forms import JobForm
-from .job_base import JobBase, plan_of
+from .job_base import JobBase
 from .overview import pulse_of
-from .preview import preview
+
+TIMING = (
+    *("schedule", "timezone", "day_match", "anchor_at", "start_at", "end_at", "max_runs"),
+    *("jitter_s", "calendar", "calendar_mode", "on_closed"),
+)
+"""What decides about fire times."""
 
 
 class JobEditing(JobBase):
     """The stock form with a preview of the schedule, and without the stock way of writing rows."""
 
     form = JobForm
+    change_form_template = "admin/scheduler_app/job/change_form.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Also the address that the form's script asks."""
+        return [
+            path(
+                "assist/",
+                self.admin_site.admin_view(require_POST(self.assist_view)),
+                name="scheduler_app_job_assist",
+            ),
+            *super().get_urls(),
+        ]
+
     fieldsets = (
         (None, {"fields": ("opened_version", "name", "description", "tags")}),
         ("What it does", {"fields": ("kind", "target", "arguments")}),
@@ -111,20 +135,73 @@ class JobEditing(JobBase):
         form_url: str = "",
         obj: Job | None = None,
     ) -> HttpResponse:
-        """With what the schedule in the form means."""
+        """With what the schedule in the form means, and the fields of what it would run."""
         form = context["adminform"].form
-        now = pulse_of(request).now
-        context["now"] = now
         context["tab"] = "edit"
+        context["crumb"] = "Edit"
+        context["may_test"] = self.has_run_permission(request)
+        stored = None
         if obj is not None:
-            context.update(self._header_context(request, Job.objects.get(pk=obj.pk)))
-        if not (form.is_bound and {"schedule", "timezone"} & set(form.errors)):
-            runs = obj.plan.runs if obj is not None and plan_of(obj) else 0
-            context["preview"] = preview(form.instance, now=now, runs=runs)
-            context["preview_zone"] = form.instance.timezone
-        context["tasks"] = known_tasks()
-        context["is_preview"] = form.is_bound and form.is_preview
+            stored = self._get_job(obj.pk)
+            context.update(self._header_context(request, stored))
+        context.update(self._meaning(request, form, stored))
+        if form.is_bound and "_test" in request.POST:
+            context["tested"] = self._test(request, form)
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def _test(self, request: HttpRequest, form: JobForm) -> Execution | None:
+        """Run what the form says once, if what it says about that is right; nothing of it is saved."""
+        self.require(self.has_run_permission(request))
+        if wrong := [name for name in form.errors if name in TRIED]:
+            labels = ", ".join(str(form[name].label) for name in wrong)
+            self.say(request, f"Not run. Please correct first: {labels}.", problem=True)
+            return None
+        try:
+            return lifecycle.try_out(form.instance, by=request.user.get_username())
+        except CannotDo as error:
+            form.add_error("arguments", str(error))
+            return None
+
+    def assist_view(self, request: HttpRequest) -> HttpResponse:
+        """What the form means as it stands, for the script that asks while somebody types. Saves nothing."""
+        job_id = whole_number(request.GET.get("job"))
+        stored = None if job_id is None else self._get_job(job_id)
+        self.require(
+            self.has_change_permission(request) if stored else self.has_add_permission(request)
+        )
+        instance = None if stored is None else Job.objects.get(pk=stored.pk)
+        form = cast(JobForm, self.get_form(request, instance)(request.POST, instance=instance))
+        context = {"form": form, **self._meaning(request, form, stored)}
+        return self.page(request, "job/assist.html", context)
+
+    def _meaning(self, request: HttpRequest, form: JobForm, stored: Job | None) -> dict[str, Any]:
+        """What the schedule in the form means, what is wrong with it, and what it changes about the stored job."""
+        now = pulse_of(request).now
+        errors = dict(form.errors) if form.is_bound else {}
+        try:
+            found = impact(form.instance, now=now, stored=stored)
+        except Invalid:
+            found = None
+        if not form.is_bound:
+            # Opened and not changed yet: before is after.
+            found = None if found is None else replace(found, before=None)
+        elif {"schedule", "timezone"} & form.unread:
+            found = None
+        return {
+            "now": now,
+            "impact": found,
+            "zone": form.instance.timezone,
+            "zone_before": stored.timezone if stored else "",
+            "is_preview": form.is_bound and form.is_preview,
+            "timing_errors": [
+                (str(form[name].label), [str(message) for message in errors[name]])
+                for name in TIMING
+                if name in errors
+            ],
+            "known": form.description_of_target,
+            "what_fields": [form["kind"], form["target"]],
+            "tasks": () if any(form.description_of_target) else form.tasks_to_choose,
+        }
 
     def save_model(self, request: HttpRequest, obj: Job, form: JobForm, change: bool) -> None:
         """Through `lifecycle`, with the author in the job's history."""

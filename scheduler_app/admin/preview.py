@@ -37,14 +37,6 @@ def upcoming_of(job: Job, *, now: datetime, pauses: list[Pause]) -> previewing.P
         return Unreadable(str(error))
 
 
-def preview(job: Job, *, now: datetime, runs: int = 0) -> previewing.Preview | Unreadable:
-    """What the job's definition means from now on, stored or not; `runs` counts towards its `max_runs`."""
-    try:
-        return previewing.preview(job.spec(), now=now, runs=runs)
-    except Invalid as error:
-        return Unreadable(str(error))
-
-
 def _values(pause: Pause) -> tuple[Any, ...]:
     """As `lifecycle.timeline.read_pauses` has it."""
     return (

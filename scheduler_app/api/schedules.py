@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import QuerySet
@@ -13,7 +12,8 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from scheduler_app.models import Calendar, CalendarMode, Job, JobPlan, OnClosed, database_now
+from scheduler_app.lifecycle.impact import COUNTED_TO, SameSeconds, same_seconds
+from scheduler_app.models import Calendar, CalendarMode, Job, OnClosed, database_now
 from scheduler_app.models.job import DayMatch
 from scheduler_app.rules.previewing import FireTime, Preview, preview
 from scheduler_app.rules.problems import Invalid, Problem
@@ -26,11 +26,6 @@ from .errors import Refused, shown
 from .fields import MomentField, NamedField, Strict, TextField, WholeField, WordField
 from .operations import Operation
 from .queries import Query, find_job
-
-SAME_SECONDS_WITHIN = timedelta(hours=24)
-SHOWN_JOBS = 10
-COUNTED_TO = 1000
-"""How many other jobs in the same seconds are counted at most."""
 
 _MOMENT = MomentField()
 
@@ -187,7 +182,7 @@ class ScheduleViewSet(ApiViewSet[Job]):
         answer = {
             **shown_preview(given.preview),
             "before": None,
-            "same_seconds": same_seconds(given.preview, now=given.now, of=stored),
+            "same_seconds": _shown_crowd(same_seconds(given.preview, now=given.now, of=stored)),
         }
         if stored is not None:
             try:
@@ -233,6 +228,10 @@ def shown_preview(found: Preview) -> dict[str, Any]:
     }
 
 
+def _shown_crowd(found: SameSeconds) -> dict[str, Any]:
+    return {"count": found.count, "counted_to": COUNTED_TO, "jobs": list(found.jobs)}
+
+
 def shown_fire_time(fire_time: FireTime) -> dict[str, Any]:
     return {
         "local": fire_time.local.isoformat(),
@@ -240,23 +239,6 @@ def shown_fire_time(fire_time: FireTime) -> dict[str, Any]:
         "runs": fire_time.runs,
         "note": fire_time.note,
     }
-
-
-def same_seconds(found: Preview, *, now: datetime, of: Job | None) -> dict[str, Any]:
-    """The other jobs whose next fire time is one of these, of the next 24 hours; one query over an index."""
-    moments = [
-        fire_time.at
-        for fire_time in found.fire_times
-        if fire_time.runs and fire_time.at <= now + SAME_SECONDS_WITHIN
-    ]
-    names: list[str] = []
-    if moments:
-        plans = JobPlan.objects.filter(next_fire_at__in=moments, job__deleted_at=None)
-        if of is not None:
-            plans = plans.exclude(pk=of.pk)
-        by_time = plans.order_by("next_fire_at").values_list("job__name", flat=True)
-        names = list(by_time[:COUNTED_TO])
-    return {"count": len(names), "counted_to": COUNTED_TO, "jobs": names[:SHOWN_JOBS]}
 
 
 def _field_of(problem: Problem) -> str:

@@ -38,6 +38,7 @@ from .selecting import Selection
 from .specs import SpecCache
 from .tallying import read_tallies
 from .transactions import CannotDo
+from .trying import TRIED, try_out
 from .verbs import (
     RUN_ALL,
     RUN_CHOICES,
@@ -66,6 +67,7 @@ __all__ = [
     "RUN_CHOICES",
     "RUN_LAST",
     "RUN_NONE",
+    "TRIED",
     "BulkCount",
     "Cancelled",
     "CannotDo",
@@ -127,5 +129,6 @@ __all__ = [
     "start_bulk",
     "stop_bulk",
     "stop_node",
+    "try_out",
     "unskip_next",
 ]

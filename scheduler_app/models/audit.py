@@ -26,6 +26,7 @@ class Verb(models.TextChoices):
     JOB_PAUSE = "job.pause", "Paused the job"
     JOB_RESUME = "job.resume", "Resumed the job"
     JOB_RUN = "job.run", "Ran the job"
+    JOB_TEST = "job.test", "Tried a definition out"
     JOB_BACKFILL = "job.backfill", "Ran past fire times"
     JOB_SKIP = "job.skip", "Skipped the next fire time"
     JOB_UNSKIP = "job.unskip", "Took a skip back"

@@ -37,6 +37,7 @@ class Trigger(models.TextChoices):
     API = "api", "API"
     BACKFILL = "backfill", "Backfill"
     TASK = "task", "Enqueued task"
+    TEST = "test", "Test run"
 
 
 class ExecutionQuerySet(models.QuerySet["Execution"]):

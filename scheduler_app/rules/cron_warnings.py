@@ -103,6 +103,11 @@ def _clock_changes(steps: CronInZone, now: int) -> Iterator[str]:
             yield note
 
 
+def change_note(steps: CronInZone, ts: int) -> str:
+    """What the clock change at `ts` does to the runs around it; mostly nothing."""
+    return _change_note(steps, steps.zone.segment(ts))
+
+
 def clock_note(steps: CronInZone, ts: int) -> str:
     """What a clock change does to the run at `ts`; mostly nothing."""
     zone = steps.zone

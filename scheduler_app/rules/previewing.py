@@ -10,12 +10,15 @@ from itertools import islice
 from .firing import Suspension, own_closures
 from .spec import JobSpec
 from .timetable import TICK, Timetable
-from .zones import load_zone
+from .zones import load_zone, utc
 
 FIRE_TIMES = 10
 """How many a preview shows."""
 RATE_DAYS = 30
 """How many days ahead runs are counted for their number a day."""
+CHANGES_DAYS = 366
+MOST_CHANGES = 6
+"""Some zones have changed their clocks four times a year."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,35 @@ def preview(spec: JobSpec, *, now: datetime, runs: int = 0) -> Preview:
         tuple(timetable.schedule.warnings(now)),
         (coming if left is None else min(coming, left)) / RATE_DAYS,
         note,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClockChange:
+    """A night in which the clocks of the job's zone change, and what that does to the job."""
+
+    at: datetime
+    before: datetime
+    """The wall clock just before and just after, each with its offset."""
+    after: datetime
+    note: str
+    """Empty where no fire time is lost, moved or doubled."""
+
+
+def clock_changes(spec: JobSpec, *, now: datetime) -> tuple[ClockChange, ...]:
+    """The clock changes of the next year. Raises InvalidSchedule."""
+    schedule = Timetable.of(spec).schedule
+    zone = load_zone(spec.timezone)
+    first = zone.segment(int(now.timestamp())) + 1
+    last = zone.segment(int((now + timedelta(days=CHANGES_DAYS)).timestamp()))
+    return tuple(
+        ClockChange(
+            at=(at := utc(zone.starts[segment])),
+            before=at.astimezone(timezone(timedelta(seconds=zone.offsets[segment - 1]))),
+            after=at.astimezone(timezone(timedelta(seconds=zone.offsets[segment]))),
+            note=schedule.change_note(at),
+        )
+        for segment in range(first, min(last + 1, first + MOST_CHANGES))
     )
 
 

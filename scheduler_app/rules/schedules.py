@@ -21,7 +21,13 @@ from functools import lru_cache
 from .cron import CronInZone
 from .cron_plan import Plan, make_plan
 from .cron_text import LONGEST_TEXT, InvalidSchedule, read_cron, refuse, shown
-from .cron_warnings import clock_note, cron_warnings, interval_warnings, moment_warnings
+from .cron_warnings import (
+    change_note,
+    clock_note,
+    cron_warnings,
+    interval_warnings,
+    moment_warnings,
+)
 from .describe import describe_interval, describe_moment, describe_plan
 from .problems import Invalid, Problem
 from .zones import END_OF_TIME, FIRST_MOMENT, load_zone, utc, zone_fingerprint, zone_problem
@@ -101,6 +107,10 @@ class Schedule(ABC):
         """What a clock change does to the fire time `moment`; mostly empty."""
         return ""
 
+    def change_note(self, moment: datetime) -> str:
+        """What the clock change at `moment` does to the fire times around it; mostly empty."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class CronSchedule(Schedule):
@@ -125,6 +135,9 @@ class CronSchedule(Schedule):
 
     def clock_note(self, moment: datetime) -> str:
         return clock_note(_in_zone(self.plan, self.timezone), _floor(moment))
+
+    def change_note(self, moment: datetime) -> str:
+        return change_note(_in_zone(self.plan, self.timezone), _floor(moment))
 
 
 @lru_cache(maxsize=16384)

@@ -35,6 +35,24 @@ def duration(value: timedelta | float | None) -> str:
 
 
 @register.filter
+def per_day(rate: float) -> str:
+    """`24 runs a day`, `one run in 30 days`, for a number of runs a day."""
+    return display.per_day(rate)
+
+
+@register.filter
+def wall_clock(value: datetime) -> str:
+    """`02:00`, or with seconds, by the offset that the moment has."""
+    return f"{value:%H:%M:%S}".removesuffix(":00")
+
+
+@register.filter
+def wall_date(value: datetime) -> str:
+    """`2030-01-31`, by the offset that the moment has."""
+    return f"{value:%Y-%m-%d}"
+
+
+@register.filter
 def milliseconds(value: float | None) -> str:
     """A number of milliseconds as a duration."""
     return display.duration(value / 1000) if isinstance(value, int | float) else ""

@@ -121,6 +121,7 @@ VERBS = {
     Verb.JOB_PAUSE: lambda job, rows: lifecycle.pause([job.pk], by="ben", reason="why", until=NOON + HOUR),
     Verb.JOB_RESUME: lambda job, rows: lifecycle.resume([job.pk], by="ben"),
     Verb.JOB_RUN: lambda job, rows: lifecycle.run_now([job.pk], by="ben", arguments={"value": 1}),
+    Verb.JOB_TEST: lambda job, rows: lifecycle.try_out(job, by="ben"),
     Verb.JOB_BACKFILL: lambda job, rows: lifecycle.backfill(job.pk, NOON - 3 * HOUR, NOON, by="ben"),
     Verb.JOB_SKIP: lambda job, rows: lifecycle.skip_next(job.pk, by="ben"),
     Verb.JOB_UNSKIP: lambda job, rows: lifecycle.unskip_next(job.pk, by="ben"),
@@ -156,7 +157,7 @@ def test_s24_each_verb_leaves_exactly_one_entry_and_none_when_it_does_nothing(ve
     assert (entry.verb, entry.who, entry.source) == (verb, "ben", Source.CODE)
     assert entry.reason == ("why" if verb in REASONED else "")
     assert entry.job_id == (job.pk if verb.startswith(("job.", "execution.")) else None)
-    if verb != Verb.JOB_RUN:
+    if verb not in (Verb.JOB_RUN, Verb.JOB_TEST):
         with suppress(lifecycle.CannotDo, Pause.DoesNotExist, IntegrityError):
             VERBS[verb](job, rows)
         assert len(entries()) == 1

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from scheduler_app.rules.previewing import clock_changes
 from scheduler_app.rules.schedules import parse_schedule
+from scheduler_app.rules.spec import JobSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -262,3 +264,27 @@ def test_a_run_that_a_clock_change_moved_carries_a_note():
     first_pass = datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
     assert "comes twice" in schedule.clock_note(first_pass)
     assert parse_schedule("@daily").clock_note(first_pass) == ""
+
+
+@pytest.mark.parametrize(
+    ("schedule", "zone", "expected"),
+    [
+        ("30 2 * * *", "Europe/Berlin", ["does not exist", "comes twice"]),
+        ("0 12 * * *", "Europe/Berlin", ["", ""]),
+        ("@every 1h", "America/New_York", ["", ""]),
+        ("30 2 * * *", "UTC", []),
+        ("@manual", "Europe/Berlin", ["", ""]),
+    ],
+)
+def test_the_clock_changes_of_the_next_year_and_what_they_do(
+    schedule: str, zone: str, expected: list[str]
+) -> None:
+    spec = JobSpec(schedule=schedule, timezone=zone)
+
+    found = clock_changes(spec, now=datetime(2030, 1, 1, tzinfo=UTC))
+
+    assert len(found) == len(expected)
+    for change, words in zip(found, expected, strict=True):
+        assert words in change.note and bool(words) == bool(change.note)
+        assert change.before == change.after == change.at
+        assert change.before.utcoffset() != change.after.utcoffset()

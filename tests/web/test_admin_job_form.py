@@ -195,7 +195,7 @@ def test_secrets_are_hidden_and_stay_what_they_were(author: Browser) -> None:
     page = author.open(f"{JOBS}{job.pk}/change/")
     assert "s3cr3t" not in page.html
     typed = dict(page.form_of("schedule").values)["arguments"]
-    author.press("Save", arguments=typed.replace('"x"', '"y"'))
+    author.press("Save", arguments_as="json", arguments=typed.replace('"x"', '"y"'))
 
     job.refresh_from_db()
     assert job.arguments == {"value": {"headers": {"Authorization": "Bearer s3cr3t"}, "url": "y"}}
@@ -216,7 +216,12 @@ def test_a_secret_does_not_follow_to_another_target(author: Browser) -> None:
 def test_asterisks_are_never_stored(author: Browser) -> None:
     job = make_job(arguments={"value": {"token": "s3cr3t"}})
 
-    edit(author, job, arguments='{"value": {"elsewhere": {"token": "********"}}}')
+    edit(
+        author,
+        job,
+        arguments_as="json",
+        arguments='{"value": {"elsewhere": {"token": "********"}}}',
+    )
 
     assert "arguments" in author.errors
     job.refresh_from_db()

@@ -1,0 +1,385 @@
+"""What the job's form tells and offers before anything is saved: what the schedule means, fields for arguments, a test run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from scheduler_app import lifecycle
+from scheduler_app.admin.display import per_day
+from scheduler_app.admin.typed_arguments import Unfit, texts_of, typed_arguments
+from scheduler_app.models import AuditEntry, Calendar, Execution, Job, JobPlan, Status, database_now
+
+from .admin_support import (
+    AUTHOR,
+    JOBS,
+    OPERATOR,
+    Browser,
+    Page,
+    make_execution,
+    make_job,
+    make_node,
+)
+
+pytestmark = pytest.mark.django_db
+
+TASKS = "tests.testapp.tasks"
+
+
+@pytest.fixture
+def author() -> Browser:
+    return Browser(*AUTHOR)
+
+
+def add_page(browser: Browser) -> Page:
+    return browser.open(f"{JOBS}add/")
+
+
+# --- What the schedule means ------------------------------------------------------------------
+
+
+def preview(browser: Browser, **values: Any) -> str:
+    return browser.press("Preview the schedule", **values).main
+
+
+def test_a_preview_without_a_script_tells_what_the_schedule_means_and_saves_nothing(
+    author: Browser,
+) -> None:
+    add_page(author)
+
+    text = preview(author, schedule="30 2 * * *", timezone="Europe/Berlin")
+
+    assert "At 02:30 every day (Europe/Berlin)" in text
+    assert "1 run a day" in text
+    assert "does not exist in Europe/Berlin" in text and "comes twice" in text
+    assert text.count("02:30:00 +0") >= 9
+    assert not Job.objects.exists()
+
+
+def test_the_part_of_the_schedule_that_is_wrong_is_named(author: Browser) -> None:
+    add_page(author)
+
+    text = preview(author, schedule="61 * * * *")
+
+    assert "Schedule : minute" in text and "61" in text
+
+
+def test_what_an_edit_changes_stands_beside_what_was(author: Browser) -> None:
+    now = database_now()
+    other = make_job(name="the other one", schedule="0 * * * *")
+    hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    JobPlan.objects.filter(job=other).update(dirty=False, next_fire_at=hour)
+    job = make_job(schedule="0 0 * * *")
+    make_execution(job, status=Status.READY)
+    make_execution(job, status=Status.RUNNING, node=make_node(), trigger="manual")
+    author.open(f"{JOBS}{job.pk}/change/")
+    assert "Before this edit" not in author.page.main
+
+    text = preview(author, schedule="0 * * * *")
+
+    assert "24 runs a day instead of 1 run a day" in text
+    assert "Before this edit" in text and "After it" in text
+    assert "1 other job: the other one" in text
+    assert "1 running, 1 waiting. They keep the definition" in text
+    job.refresh_from_db()
+    assert job.schedule == "0 0 * * *"
+
+
+def test_a_calendar_and_a_jitter_show_in_the_preview(author: Browser) -> None:
+    tomorrow = (database_now() + timedelta(days=1)).date()
+    calendar = Calendar.objects.create(name="closing days", days=str(tomorrow))
+    add_page(author)
+
+    text = preview(author, name="a", schedule="0 0 * * *", calendar=calendar.pk, jitter_s=3600)
+
+    assert "does not run: closed by calendar closing days" in text
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (0, "no run in the next 30 days"),
+        (1 / 30, "one run in 30 days"),
+        (0.5, "one run in 2 days"),
+        (1, "1 run a day"),
+        (1.5, "1.5 runs a day"),
+        (24, "24 runs a day"),
+        (86400, "86,400 runs a day"),
+    ],
+)
+def test_how_often_in_words(rate: float, words: str) -> None:
+    assert per_day(rate) == words
+
+
+# --- What the script asks for -----------------------------------------------------------------
+
+
+def assist(browser: Browser, query: str = "", **values: Any) -> Any:
+    data = {"kind": "task", "timezone": "UTC", **values}
+    return browser.post(f"{JOBS}assist/{query}", **data)
+
+
+def test_the_script_is_told_the_same_as_the_page(author: Browser) -> None:
+    answer = assist(author, schedule="*/7 * * * *", _preview="1").content.decode()
+
+    assert "A step of 7 in the minute starts again each hour" in answer
+    assert Page("", answer).refused == []
+
+
+def test_the_script_gets_the_fields_of_a_task(author: Browser) -> None:
+    answer = assist(author, target=f"{TASKS}.add", schedule="@manual", _fields="1").content.decode()
+
+    assert "The sum of two numbers." in answer
+    assert 'name="arg_a"' in answer and 'name="arg_b"' in answer
+
+
+@pytest.mark.parametrize(
+    ("rights", "own", "foreign"),
+    [(("view_job", "add_job"), 200, 403), (("view_job", "change_job"), 403, 200)],
+)
+def test_only_who_could_save_is_told(rights: tuple[str, ...], own: int, foreign: int) -> None:
+    job = make_job()
+    browser = Browser(*rights)
+
+    assert assist(browser, schedule="@daily").status_code == own
+    assert assist(browser, f"?job={job.pk}", schedule="@daily").status_code == foreign
+    assert browser.client.get(f"{JOBS}assist/").status_code == 405
+    assert assist(browser, "?job=99999999", schedule="@daily").status_code in (403, 404)
+
+
+def test_a_preview_costs_the_same_however_much_waits(author: Browser) -> None:
+    job = make_job(schedule="@hourly")
+    author.open(f"{JOBS}{job.pk}/change/")
+    form = {**dict(author.page.form_of("schedule").values), "_preview": "1"}
+
+    def cost() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            answer = author.client.post(f"{JOBS}assist/?job={job.pk}", form)
+        assert answer.status_code == 200
+        return len(captured)
+
+    few = cost()
+    for _ in range(30):
+        make_execution(job, status=Status.READY, trigger="manual")
+
+    assert cost() == few
+
+
+# --- Arguments as fields ----------------------------------------------------------------------
+
+
+def test_a_job_is_added_with_arguments_in_fields_of_the_signature(author: Browser) -> None:
+    add_page(author)
+    page = author.press("Show its fields", name="sums", target=f"{TASKS}.add")
+    assert "The sum of two numbers." in page.main and not Job.objects.exists()
+    assert "1 unless given" in page.html
+
+    author.press("Save", arg_a="5")
+
+    job = Job.objects.get()
+    assert job.arguments == {"a": 5}
+    page = author.open(f"{JOBS}{job.pk}/change/")
+    assert dict(page.form_of("schedule").values)["arg_a"] == "5"
+    author.press("Save", arg_b="-2")
+    job.refresh_from_db()
+    assert job.arguments == {"a": 5, "b": -2}
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "problem"),
+    [
+        ({"arg_a": "many"}, "arg_a", "'many' is not a whole number"),
+        ({"arg_a": ""}, "arg_a", "required"),
+        ({"arg_a": "1.5"}, "arg_a", "is not a whole number"),
+    ],
+)
+def test_what_does_not_fit_a_field_is_said_there(
+    author: Browser, values: dict[str, str], field: str, problem: str
+) -> None:
+    add_page(author)
+    author.press("Show its fields", name="sums", target=f"{TASKS}.add")
+
+    author.press("Save", **values)
+
+    assert problem in author.errors[field][0]
+    assert not Job.objects.exists()
+
+
+def test_json_is_the_way_that_always_works(author: Browser) -> None:
+    job = make_job(target=f"{TASKS}.add", arguments={"a": 1})
+    author.open(f"{JOBS}{job.pk}/change/")
+
+    author.press("Save", arguments_as="json", arguments="[3, 4]")
+
+    job.refresh_from_db()
+    assert job.arguments == [3, 4]
+    values = dict(author.open(f"{JOBS}{job.pk}/change/").form_of("schedule").values)
+    assert (values["arguments_as"], values["arg_a"]) == ("json", "")
+
+
+def test_fields_of_another_task_are_shown_and_not_saved(author: Browser) -> None:
+    job = make_job(target=f"{TASKS}.add", arguments={"a": 1})
+    author.open(f"{JOBS}{job.pk}/change/")
+
+    page = author.press("Save", target=f"{TASKS}.echo", arg_a="7")
+
+    assert "Its fields are shown now" in author.errors["arguments"][0]
+    assert "arg_value" in dict(page.form_of("schedule").values)
+    author.press("Save", arg_value='"north"')
+    job.refresh_from_db()
+    assert (job.target, job.arguments) == (f"{TASKS}.echo", {"value": "north"})
+
+
+def test_what_the_fields_say_is_shown_as_json_too(author: Browser) -> None:
+    add_page(author)
+    author.press("Show its fields", target=f"{TASKS}.add", arguments='{"a": 4}')
+    assert dict(author.page.form_of("schedule").values)["arg_a"] == "4"
+
+    page = author.press("Show its fields", arg_a="9", arg_b="3")
+
+    assert '"a": 9' in dict(page.form_of("schedule").values)["arguments"]
+
+
+def test_a_request_has_fields_whose_secrets_stay_hidden(author: Browser) -> None:
+    job = make_job(
+        kind="http",
+        target="https://example.org/a",
+        arguments={"method": "POST", "headers": {"Authorization": "Bearer s3cr3t", "A": "b"}},
+    )
+    page = author.open(f"{JOBS}{job.pk}/change/")
+    assert "s3cr3t" not in page.html
+    values = dict(page.form_of("schedule").values)
+    assert values["arg_headers"] == "A: b\nAuthorization: ********"
+
+    author.press(
+        "Save",
+        arg_headers=values["arg_headers"].replace("A: b", "A: c"),
+        arg_body='{"x": [1]}',
+        arg_expected_status="200, 300-399",
+    )
+
+    job.refresh_from_db()
+    assert job.arguments == {
+        "method": "POST",
+        "headers": {"Authorization": "Bearer s3cr3t", "A": "c"},
+        "body": {"x": [1]},
+        "expected_status": [200, "300-399"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "arguments"),
+    [
+        ("task", f"{TASKS}.add", {"a": 2**70, "b": -1}),
+        ("task", f"{TASKS}.echo", {"value": [1, {"x": None}]}),
+        ("task", f"{TASKS}.note", {"path": "/tmp/x", "text": "two\nlines "}),
+        ("task", f"{TASKS}.note_slowly", {"path": "", "seconds": 0.5}),
+        ("task", f"{TASKS}.note_slowly", {"path": "p", "seconds": 2}),
+        ("http", "https://example.org", {"body": "plain", "connect_timeout_s": 1.5}),
+        ("http", "https://example.org", {"expected_status": "200-299"}),
+        ("management", "say", {"args": ["a", ""], "options": {"verbosity": 2}}),
+    ],
+)
+def test_fields_mean_exactly_what_they_were_made_from(
+    kind: str, target: str, arguments: Any
+) -> None:
+    typed = typed_arguments(kind, target)
+    by_name = {one.name: one for one in typed}
+
+    texts = texts_of(typed, arguments)
+
+    assert {name: by_name[name].value_of(text) for name, text in texts.items()} == arguments
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "arguments"),
+    [
+        ("task", f"{TASKS}.add", [1, 2]),
+        ("task", f"{TASKS}.add", {"a": "1"}),
+        ("task", f"{TASKS}.add", {"a": True}),
+        ("task", f"{TASKS}.add", {"c": 1}),
+        ("task", f"{TASKS}.note", {"path": "a\r\nb"}),
+        ("http", "https://example.org", {"body": '{"looks": "like JSON"}'}),
+        ("http", "https://example.org", {"headers": {"A": " padded "}}),
+        ("http", "https://example.org", {"headers": {"A": 1}}),
+        ("http", "https://example.org", "text"),
+    ],
+)
+def test_what_fields_cannot_say_exactly_is_left_to_json(
+    kind: str, target: str, arguments: Any
+) -> None:
+    with pytest.raises(Unfit):
+        texts_of(typed_arguments(kind, target), arguments)
+
+
+# --- The test run -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tester() -> Browser:
+    return Browser(*AUTHOR, *OPERATOR, name="tess")
+
+
+def test_a_test_run_runs_what_the_form_says_and_saves_no_job(tester: Browser) -> None:
+    add_page(tester)
+
+    page = tester.press(
+        "Test run", target=f"{TASKS}.add", arguments='{"a": 5}', schedule="nonsense"
+    )
+
+    execution = Execution.objects.get()
+    assert f"execution {execution.pk}" in page.links
+    assert (execution.job, execution.trigger, execution.status) == (None, "test", "ready")
+    assert execution.spec["target"] == f"{TASKS}.add" and execution.spec["arguments"] == {"a": 5}
+    assert execution.spec["max_attempts"] == 1
+    assert execution.requested_by == "tess"
+    assert not Job.objects.exists()
+    assert AuditEntry.objects.get().verb == "job.test"
+
+
+def test_a_test_run_of_an_edit_keeps_secrets_and_leaves_the_job_alone(tester: Browser) -> None:
+    job = make_job(arguments={"value": {"token": "s3cr3t", "size": 1}}, name="nightly")
+    tester.open(f"{JOBS}{job.pk}/change/")
+
+    tester.press("Test run", arg_value='{"token": "********", "size": 2}')
+
+    execution = Execution.objects.get()
+    assert execution.spec["arguments"] == {"value": {"token": "s3cr3t", "size": 2}}
+    assert execution.spec["name"] == "Test of nightly"
+    job.refresh_from_db()
+    assert (job.arguments["value"]["size"], job.version) == (1, 1)
+    assert "s3cr3t" not in str(AuditEntry.objects.get(verb="job.test").changes)
+    tester.open(f"/admin/scheduler_app/execution/{execution.pk}/change/")
+    assert "Test of nightly" in tester.page.main and "Test run" in tester.page.main
+
+
+@pytest.mark.parametrize(
+    "values", [{"target": "os.system"}, {"arguments": "{"}, {"timeout_s": "0"}, {"target": ""}]
+)
+def test_what_cannot_run_is_not_tried(tester: Browser, values: dict[str, str]) -> None:
+    add_page(tester)
+
+    page = tester.press("Test run", **{"target": f"{TASKS}.echo", **values})
+
+    assert "Not run. Please correct first" in page.main
+    assert not Execution.objects.exists()
+
+
+def test_a_test_run_needs_the_right_to_run(author: Browser) -> None:
+    page = add_page(author)
+    assert "Test run" not in [button.text for button in page.buttons]
+    values = dict(page.form_of("schedule").values)
+
+    answer = author.client.post(f"{JOBS}add/", {**values, "target": f"{TASKS}.echo", "_test": "1"})
+
+    assert answer.status_code == 403
+    assert not Execution.objects.exists()
+
+
+def test_a_target_that_cannot_work_is_refused_by_the_verb_as_well() -> None:
+    with pytest.raises(lifecycle.CannotDo, match="No task is registered"):
+        lifecycle.try_out(Job(target="os.system"), by="ana")
