@@ -10,7 +10,7 @@ from . import notices
 from .auditing import Subject, record
 from .transactions import CannotDo, transaction_on_psycopg
 
-TRIED = ("kind", "target", "arguments", "queue", "priority", "timeout_s")
+TRIED = ("kind", "target", "arguments", "queue", "priority", "timeout_s", "isolation")
 """What a test run takes of the definition; it is tried once, and its schedule is not looked at."""
 
 

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("scheduler_app", "0005_bulk_operations"),
+        ("scheduler_app", "0007_isolation"),
     ]
 
     operations = [
