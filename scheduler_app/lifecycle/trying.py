@@ -10,7 +10,17 @@ from . import notices
 from .auditing import Subject, record
 from .transactions import CannotDo, transaction_on_psycopg
 
-TRIED = ("kind", "target", "arguments", "queue", "priority", "timeout_s", "isolation")
+TRIED = (
+    "kind",
+    "target",
+    "arguments",
+    "queue",
+    "priority",
+    "timeout_s",
+    "isolation",
+    "memory_limit_mb",
+    "cpu_limit_s",
+)
 """What a test run takes of the definition; it is tried once, and its schedule is not looked at."""
 
 
