@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("scheduler_app", "0007_isolation"),
+        ("scheduler_app", "0008_idempotency_keys"),
     ]
 
     operations = [
