@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("scheduler_app", "0008_idempotency_keys"),
+        ("scheduler_app", "0010_executions_by_failure"),
     ]
 
     operations = [
