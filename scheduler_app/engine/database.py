@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -14,6 +15,7 @@ import psycopg
 from django.db import connections
 
 from scheduler_app.conf import SchedulerConfig
+from scheduler_app.lifecycle import LEAP_S
 
 from .gauges import Gauges
 from .trouble import Trouble, trouble_of
@@ -68,10 +70,25 @@ class DatabaseClock:
 
     def __init__(self) -> None:
         self._reading: tuple[datetime, float] | None = None
+        self._leapt_at = -math.inf
 
     def set(self, now: datetime) -> None:
         """Take over the moment of an answer that has just arrived."""
-        self._reading = (now, time.monotonic())
+        at = time.monotonic()
+        if self._reading is not None:
+            before, before_at = self._reading
+            leap_s = (now - before).total_seconds() - (at - before_at)
+            if abs(leap_s) > LEAP_S:
+                self._leapt_at = at
+                logger.warning(
+                    "the database's clock leapt, or this process stood still by_s=%.1f", leap_s
+                )
+        self._reading = (now, at)
+
+    @property
+    def steady_s(self) -> float:
+        """For how many seconds the database's clock and the monotonic one have agreed."""
+        return time.monotonic() - self._leapt_at
 
     def now(self) -> datetime:
         """The database's time by the last answer; raises RuntimeError before there was one."""

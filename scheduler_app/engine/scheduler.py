@@ -221,7 +221,7 @@ class Scheduler:
         if stale:
             self._recorder.put(*(lifecycle.HandBack(item.id, item.token) for item in stale))
         has_deaths = chores.silent_nodes or chores.orphans
-        if has_deaths and self._session.contact_s >= self._config.outage_grace:
+        if has_deaths and self._may_judge():
             self._rescue()
         if chores.expired_pauses:
             self._session.call(lifecycle.resume_expired)
@@ -231,10 +231,20 @@ class Scheduler:
             )
         self._next_housekeeping = time.monotonic() + HOUSEKEEPING_INTERVAL_S
 
+    def _may_judge(self) -> bool:
+        """Whether a silent node is dead, and not just unheard: after an outage or a leap of the clock all seem silent."""
+        grace_s = self._config.outage_grace
+        # Until every node that lives has said so by the new time.
+        steady = self._clock.steady_s >= max(grace_s, 2 * self._config.heartbeat_interval)
+        return steady and self._session.contact_s >= grace_s
+
     def _rescue(self) -> None:
         rescued = self._session.call(
             lambda connection: lifecycle.rescue(
-                connection, lease_s=self._config.lease, max_crashes=self._config.max_crashes
+                connection,
+                lease_s=self._config.lease,
+                max_crashes=self._config.max_crashes,
+                believed_now=self._clock.now(),
             )
         )
         if rescued.nodes:

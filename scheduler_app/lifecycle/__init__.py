@@ -32,7 +32,7 @@ from .notices import CHANNEL
 from .pausing import resume_expired
 from .promoting import promote_blocked
 from .pruning import Pruned, prune
-from .rescuing import Rescued, rescue
+from .rescuing import LEAP_S, Rescued, rescue
 from .running import MOST_RUNS, Run, run_many
 from .selecting import Selection
 from .specs import SpecCache
@@ -61,6 +61,7 @@ from .zones import replan_moved_zones
 
 __all__ = [
     "CHANNEL",
+    "LEAP_S",
     "MOST_FIRE_TIMES",
     "MOST_RUNS",
     "RUN_ALL",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -13,6 +14,9 @@ from . import notices
 from .fences import JOB_IS_GONE, JOB_IS_PAUSED
 from .promoting import LOCK_FREE_PLANS_SQL
 from .tallying import write_tallies
+
+LEAP_S = 2.0
+"""By so much the database's clock and a node's monotonic one may disagree from one answer to the next."""
 
 BURY_SQL = """
 UPDATE scheduler_app_node
@@ -25,6 +29,7 @@ WHERE id IN (
     FROM scheduler_app_node
     WHERE state IN ('active', 'draining')
       AND heartbeat_at < scheduler_now() - make_interval(secs => %(lease_s)s)
+      AND abs(extract(epoch FROM scheduler_now() - COALESCE(%(believed_now)s, scheduler_now()))) < %(leap_s)s
     ORDER BY id
     FOR UPDATE SKIP LOCKED
 )
@@ -129,11 +134,20 @@ class Rescued:
 
 
 def rescue(
-    connection: psycopg.Connection[Any], *, lease_s: float, max_crashes: int, limit: int = 500
+    connection: psycopg.Connection[Any],
+    *,
+    lease_s: float,
+    max_crashes: int,
+    limit: int = 500,
+    believed_now: datetime | None = None,
 ) -> Rescued:
-    """Declare silent nodes dead and give their executions a new token, and most of them a new chance."""
+    """Declare silent nodes dead and give their executions a new token, and most of them a new chance.
+
+    Nobody is declared dead while the database's clock is far from `believed_now`: it has leapt a moment ago.
+    """
     found = Rescued()
-    found.nodes = [row[0] for row in connection.execute(BURY_SQL, {"lease_s": lease_s})]
+    bury = {"lease_s": lease_s, "believed_now": believed_now, "leap_s": LEAP_S}
+    found.nodes = [row[0] for row in connection.execute(BURY_SQL, bury)]
     orphans = connection.execute(ORPHANS_SQL, {"limit": limit}).fetchall()
     if not orphans:
         return found

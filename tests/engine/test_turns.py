@@ -10,6 +10,7 @@ import pytest
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import get_config
+from scheduler_app.engine.children import Children
 from scheduler_app.engine.database import DatabaseClock, Session
 from scheduler_app.engine.gauges import Gauges
 from scheduler_app.engine.heartbeat import Heartbeat
@@ -60,6 +61,8 @@ def scheduler(session: CountingSession) -> Scheduler:
             threads=3,
             node_name="n",
             clock=clock,
+            children=Children(config, gauges),
+            holds_lease=lambda: True,
             on_outcome=lambda outcome: None,
             on_idle=lambda: None,
         ),

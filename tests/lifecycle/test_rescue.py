@@ -49,6 +49,16 @@ def test_a_node_lives_as_long_as_its_heartbeat_is_within_the_lease(connection, c
     assert row.state_reason == "no heartbeat since 2030-01-01 12:00:15 UTC"
 
 
+def test_nobody_is_declared_dead_by_a_clock_that_has_leapt(connection, clock):
+    """Proves I8b, as the fault F11 does with real nodes."""
+    make_node(connection, name="a")
+    clock.tick(hours=1)
+
+    assert rescue(connection, believed_now=after_noon(1)).nodes == []
+
+    assert rescue(connection, believed_now=after_noon(3599)).nodes == ["a"]
+
+
 def test_a_draining_node_is_held_to_its_heartbeat_too(connection, clock):
     node = make_node(connection)
     make_execution()
