@@ -38,6 +38,8 @@ class Fault:
     more_jobs: tuple[Wanted, ...] = ()
     only_more: bool = False
     settings: dict[str, str] = field(default_factory=dict)
+    pooled: bool = False
+    """The nodes reach the server through PgBouncer, which lends its connections for a transaction at a time."""
 
 
 FAULTS: dict[str, Fault] = {}

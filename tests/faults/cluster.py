@@ -22,6 +22,7 @@ from scheduler_app.management.drill.course import PATIENCE_S, X_S, Course, Wante
 from scheduler_app.management.drill.evidence import ClockStep, install_journal
 from scheduler_app.management.drill.ledger import Band
 from scheduler_app.management.drill.nodes import NodeKeeper
+from scheduler_app.management.drill.proxy import Address
 
 from .plan import usual_jobs
 from .webhook import Webhook
@@ -35,6 +36,8 @@ NODE_SETTINGS = {
     "SCHEDULER_THREADS": "8",
     "SCHEDULER_DRAIN_TIMEOUT": "8",
     "SCHEDULER_KILL_GRACE": "1",
+    # Some faults let years pass.
+    "SCHEDULER_RETENTION_DAYS": "36500",
 }
 
 
@@ -138,6 +141,7 @@ class Stage(Course):
         more_jobs: Sequence[Wanted] = (),
         only_more: bool = False,
         settings: Mapping[str, str] | None = None,
+        target: Address | None = None,
     ) -> None:
         self.cluster = cluster
         self.database = cluster.new_database()
@@ -151,7 +155,7 @@ class Stage(Course):
         super().__init__(
             directory=Path(tempfile.mkdtemp(prefix="stage-", dir=cluster.directory)),
             connect=lambda: cluster.connect(self.database),
-            target=cluster.socket,
+            target=target or cluster.socket,
             wanted={ids[each.name]: each for each in wanted},
             lease_s=LEASE_S,
             seed=seed,

@@ -159,6 +159,23 @@ def deaf(stage: Stage, seconds: float) -> None:
     stage.ledger.note(f"the slowest run by hand took {slowest:.1f} s without notifications")
 
 
+@fault(
+    "F7P",
+    "PgBouncer in transaction mode stands between, and cuts its connections now and then",
+    quick_s=30,
+    long_s=300,
+    expect=no_reruns_and_no_exits,
+    pooled=True,
+    settings={"SCHEDULER_POOLED": "1"},
+    seconds={"late_p99_s": 2.0},
+)
+def pooled(stage: Stage, seconds: float) -> None:
+    for number, _ in enumerate(stage.during(seconds, 2.0, 3.0)):
+        if number % 4 == 3:
+            # Those between PgBouncer and the server; it opens others.
+            stage.sql(TERMINATE, "%")
+
+
 def run_by_hand(
     stage: Stage, name: str, count: int = 1, *, spec: dict[str, object] | None = None
 ) -> int:

@@ -114,6 +114,12 @@ def poisoned(stage: Stage, evidence: Evidence) -> list[str]:
             problems.append(
                 f"{name} ended as {status} {reason} after {crashes} crashes, and not as failed {expected[0]}"
             )
+    count = stage.number(
+        "SELECT count(*) FROM scheduler_app_execution AS execution "
+        "JOIN scheduler_app_job AS job ON job.id = execution.job_id WHERE job.name LIKE 'poison:%%'"
+    )
+    if count != len(POISON):
+        problems.append(f"{count} executions of {len(POISON)} jobs that were to run once each")
     [[most]] = stage.sql(
         "SELECT COALESCE(max(execution.crashes), 0) FROM scheduler_app_execution AS execution "
         "JOIN scheduler_app_job AS job ON job.id = execution.job_id WHERE job.name NOT LIKE 'poison:%%'"

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from scheduler_app.management.drill.checker import Report, check
 from scheduler_app.management.drill.evidence import Evidence
+from scheduler_app.management.drill.proxy import Address
 
 from .cluster import Cluster, Stage
 from .faults import Fault
 from .picture import draw
+from .pooler import Pooler
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,28 @@ class Result:
 
 def run(cluster: Cluster, fault: Fault, *, seconds: float, seed: int, patience_s: float) -> Result:
     """The whole course. `patience_s` is what a busy machine may add to bounds in seconds, never to counts."""
+    if not fault.pooled:
+        return _run(cluster, fault, seconds=seconds, seed=seed, patience_s=patience_s)
+    with Pooler(cluster) as pooler:
+        return _run(
+            cluster,
+            fault,
+            seconds=seconds,
+            seed=seed,
+            patience_s=patience_s,
+            target=pooler.address,
+        )
+
+
+def _run(
+    cluster: Cluster,
+    fault: Fault,
+    *,
+    seconds: float,
+    seed: int,
+    patience_s: float,
+    target: Address | None = None,
+) -> Result:
     began = time.monotonic()
     stage = Stage(
         cluster,
@@ -65,6 +89,7 @@ def run(cluster: Cluster, fault: Fault, *, seconds: float, seed: int, patience_s
         more_jobs=fault.more_jobs,
         only_more=fault.only_more,
         settings=fault.settings,
+        target=target,
     )
     failed = True
     try:

@@ -8,6 +8,7 @@ import pytest
 
 from .cluster import Cluster
 from .faults import FAULTS, Fault
+from .pooler import PGBOUNCER
 from .running import run
 
 TIER = os.environ.get("FAULTS", "short")
@@ -37,6 +38,8 @@ def chosen() -> list[object]:
 def test_every_promise_is_kept_under(
     fault: Fault, cluster: Cluster, record_property: pytest.FixtureRequest
 ) -> None:
+    if fault.pooled and PGBOUNCER is None:
+        pytest.skip("PgBouncer is not installed")
     result = run(
         cluster,
         fault,

@@ -15,8 +15,8 @@ from pathlib import Path
 from .ledger import Ledger, Life
 
 RESTART_AFTER_S = 0.3
-FIRST_S = 60.0
-"""How long a stop may take beyond the drain before the process is killed, so that a drill ends."""
+STOP_S = 60.0
+"""How long a stop may take before the process is killed, so that a drill ends."""
 
 
 class NodeKeeper:
@@ -67,7 +67,7 @@ class NodeKeeper:
                     os.kill(pid, number)
             return pid
 
-    def stop(self, timeout_s: float = FIRST_S) -> None:
+    def stop(self, timeout_s: float = STOP_S) -> None:
         """Ask it to drain and wait; no other process follows."""
         self.restarts = False
         self._closing.set()
