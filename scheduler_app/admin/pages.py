@@ -1,4 +1,4 @@
-"""Pages that belong to no one model: the part of the front page that renews itself, and a group of failures."""
+"""Pages that belong to no one model: the part of the front page that renews itself, failures, and the panorama."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from scheduler_app import lifecycle
 from scheduler_app.lifecycle import statistics
 from scheduler_app.models import Execution
 
+from . import panorama
 from .display import count_text
 from .front_page import DAY, front_page, shown_group
 from .overview import may_see, pulse_of
@@ -113,3 +114,24 @@ def _retry(request: HttpRequest, group: statistics.ErrorGroup) -> None:
             request,
             f"{count_text(left, 'execution')} cannot be retried: their job was deleted, or somebody was faster.",
         )
+
+
+@for_staff("job", "execution")
+def timeline_view(request: HttpRequest) -> HttpResponseBase:
+    """What happened and what will, across jobs, on one axis."""
+    context = panorama.timeline_context(request, pulse_of(request).now)
+    return page(request, "timeline.html", "Timeline", context)
+
+
+@for_staff("job")
+def agenda_view(request: HttpRequest) -> HttpResponseBase:
+    """The fire times of the next 24 hours."""
+    context = panorama.agenda_context(request, pulse_of(request).now)
+    return page(request, "agenda.html", "Agenda", context)
+
+
+@for_staff("job")
+def heat_view(request: HttpRequest) -> HttpResponseBase:
+    """Where fire times crowd."""
+    context = panorama.heat_context(request, pulse_of(request).now)
+    return page(request, "heat.html", "Heat map", context)

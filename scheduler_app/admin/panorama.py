@@ -1,0 +1,533 @@
+"""Timeline, agenda and heat map: what happened and what lies ahead across jobs, on pages of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone as django_timezone
+
+from scheduler_app.lifecycle import panorama
+from scheduler_app.lifecycle.panorama import Activity, Ahead, Appointment, Happened, Minute, Missing
+from scheduler_app.models import GapReason, Job
+
+from . import charts
+from .display import clock, count_text, printable, zone_of
+from .job_filters import known_queues, known_tags
+
+SPANS: dict[str, tuple[str, timedelta, timedelta]] = {
+    "10m": ("10 minutes", timedelta(minutes=10), timedelta(minutes=1)),
+    "1h": ("1 hour", timedelta(hours=1), timedelta(minutes=10)),
+    "6h": ("6 hours", timedelta(hours=6), timedelta(hours=1)),
+    "1d": ("1 day", timedelta(days=1), timedelta(hours=4)),
+    "1w": ("1 week", timedelta(days=7), timedelta(days=1)),
+}
+"""How long the axis is, and the distance of its marks."""
+STATES = {"": "All", "failed": "With failures", "running": "Running", "gaps": "With gaps"}
+PAST_SHARE = 0.7
+"""Of the axis, while it follows the moment."""
+ROWS = 20
+BINS = 90
+MARKS_AHEAD = 24
+LONGEST_AWAY = timedelta(days=366)
+OFTEN = 24
+APPOINTMENTS = 150
+FREQUENT_SHOWN = 100
+CELL = timedelta(minutes=30)
+MINUTES_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the three pages leave in; each is a part of their addresses."""
+
+    tag: str = ""
+    queue: str = ""
+    state: str = ""
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> Filters:
+        given = {name: request.GET.get(name, "").replace("\x00", "") for name in ("tag", "queue")}
+        state = request.GET.get("state", "")
+        return cls(**given, state=state if state in STATES else "")
+
+    def jobs(self) -> QuerySet[Job]:
+        """The jobs that they leave in, by name."""
+        jobs: QuerySet[Job] = Job.objects.all()
+        if self.tag:
+            jobs = jobs.filter(tags__contains=[self.tag])
+        if self.queue:
+            jobs = jobs.filter(queue=self.queue)
+        return jobs
+
+    def query(self, **changes: Any) -> str:
+        """The same page with something else: `?tag=db&span=1h`."""
+        values = {"tag": self.tag, "queue": self.queue, "state": self.state, **changes}
+        return "?" + urlencode({name: value for name, value in values.items() if value})
+
+
+@dataclass(frozen=True, slots=True)
+class MarkOnRow:
+    """Something on a job's row; places and widths are percent of the axis."""
+
+    key: str
+    x: float
+    width: float
+    title: str
+    execution_id: int | None = None
+    is_point: bool = False
+
+
+@dataclass(slots=True)
+class Row:
+    """One job on the axis, and the same in words."""
+
+    job: Job
+    marks: list[MarkOnRow] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    last: Happened | None = None
+    next_at: datetime | None = None
+    held: str = ""
+    problem: str = ""
+    is_capped: bool = False
+
+    @property
+    def summary(self) -> str:
+        """`12 succeeded, 1 failed`."""
+        return ", ".join(f"{count:,} {word}" for word, count in self.counts.items() if count)
+
+
+def filter_choices() -> dict[str, Any]:
+    """What the menus of the filters offer."""
+    return {"queues": known_queues(), "tags": known_tags()}
+
+
+# --- Timeline ---------------------------------------------------------------------------------
+
+
+def timeline_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
+    """Everything that the timeline shows."""
+    filters = Filters.of(request)
+    span = request.GET.get("span", "")
+    if span not in SPANS:
+        span = "1h"
+    label, length, step = SPANS[span]
+    asked = _moment(request.GET.get("at", ""), now)
+    start = (asked - length / 2) if asked else now - length * PAST_SHARE
+    axis = charts.TimeAxis(start, start + length)
+    activity = panorama.active_jobs(axis.start, axis.end)
+    wanted = [job_id for job_id, found in activity.items() if _fits(found, filters.state)]
+    page = _page(request)
+    jobs = list(
+        filters.jobs()
+        .filter(pk__in=wanted)
+        .only("name", "timezone", "queue", "tags")
+        .order_by("name", "id")[(page - 1) * ROWS : page * ROWS + 1]
+    )
+    rows = _rows(jobs[:ROWS], axis, now)
+    centre = axis.start + length / 2
+    at = "" if asked is None else centre.isoformat()
+    return {
+        "filters": filters,
+        **filter_choices(),
+        "axis": axis,
+        "rows": rows,
+        "ticks": _ticks(axis, step, length),
+        "now_at": axis.percent(now) if axis.start <= now <= axis.end else None,
+        "span": span,
+        "span_label": label,
+        "spans": [(filters.query(span=key, at=at), words, key == span) for key, (words, *_) in SPANS.items()],
+        "states": [
+            (Filters(filters.tag, filters.queue, key).query(span=span, at=at), words, key == filters.state)
+            for key, words in STATES.items()
+        ],
+        "earlier": filters.query(span=span, at=(centre - length / 2).isoformat()),
+        "later": filters.query(span=span, at=(centre + length / 2).isoformat()),
+        "follow": filters.query(span=span) if asked else "",
+        "at": at,
+        "page": page,
+        "previous": filters.query(span=span, at=at, page=page - 1) if page > 1 else "",
+        "next": filters.query(span=span, at=at, page=page + 1) if len(jobs) > ROWS else "",
+        "is_filtered": bool(filters.tag or filters.queue or filters.state),
+        "reads_no_more": len(activity) and sum(1 for _ in activity) >= panorama.ACTIVITY_READ,
+    }  # fmt: skip
+
+
+def _fits(found: Activity, state: str) -> bool:
+    return (
+        (not state)
+        or (state == "failed" and found.failed)
+        or (state == "running" and found.running)
+        or (state == "gaps" and found.gap)
+    )
+
+
+def _rows(jobs: Sequence[Job], axis: charts.TimeAxis, now: datetime) -> list[Row]:
+    ids = [job.pk for job in jobs]
+    happened = panorama.happened(ids, axis.start, axis.end, bins=BINS)
+    missing = panorama.missing(ids, axis.start, axis.end)
+    ahead: dict[int, Ahead] = {}
+    if ids and axis.end > now:
+        ahead = {one.job_id: one for one in panorama.ahead(Job.objects.filter(pk__in=ids))}
+    rows = []
+    for job in jobs:
+        row = Row(job)
+        for gap in missing.get(job.pk, ()):
+            _add_gap(row, gap, axis)
+        _add_happened(row, happened.get(job.pk, ()), axis, now)
+        if job.pk in ahead:
+            _add_ahead(row, ahead[job.pk], axis, now)
+        rows.append(row)
+    return rows
+
+
+def _add_gap(row: Row, gap: Missing, axis: charts.TimeAxis) -> None:
+    reason = GapReason(gap.reason).label if gap.reason in GapReason.values else gap.reason
+    words = f"{count_text(gap.count, 'fire time')} left out: {printable(reason)}"
+    row.marks.append(
+        MarkOnRow(
+            "gap",
+            axis.percent(gap.first_at),
+            _width(axis, gap.first_at, gap.last_at),
+            f"{_clock(gap.first_at)} to {_clock(gap.last_at)}, {words}"
+            if gap.count > 1
+            else f"{_clock(gap.first_at)}, {words}",
+        )
+    )
+    row.counts["left out"] = row.counts.get("left out", 0) + gap.count
+
+
+def _add_happened(
+    row: Row, found: Sequence[Happened], axis: charts.TimeAxis, now: datetime
+) -> None:
+    total = sum(one.count for one in found)
+    row.is_capped = total >= panorama.EXECUTIONS_OF_JOB
+    joined = found if len(found) <= BINS // 2 and total == len(found) else _joined(found)
+    for one in joined:
+        row.marks.append(_mark(one, axis, now))
+    succeeded = sum(
+        one.count - one.failed - one.running - one.waiting - one.cancelled for one in found
+    )
+    row.counts = {
+        "succeeded": succeeded,
+        "failed": sum(one.failed for one in found),
+        "running": sum(one.running for one in found),
+        "waiting": sum(one.waiting for one in found),
+        "cancelled": sum(one.cancelled for one in found),
+        **row.counts,
+    }
+    row.last = found[-1] if found else None
+
+
+def _joined(found: Sequence[Happened]) -> list[Happened]:
+    """Neighbours of the same kind as one: nobody tells a thousand marks apart."""
+    joined: list[Happened] = []
+    for one in found:
+        before = joined[-1] if joined else None
+        # Where fire times leave a hole, it shows as one.
+        near = before is not None and one.first_at - before.last_at <= _reach(before, one)
+        if before is not None and near and _key(before) == _key(one) == "succeeded":
+            joined[-1] = Happened(
+                before.count + one.count, 0, 0, 0, 0, one.execution_id, before.first_at, one.last_at,
+                before.started_at, one.finished_at, "succeeded",
+            )  # fmt: skip
+        else:
+            joined.append(one)
+    return joined
+
+
+def _reach(before: Happened, one: Happened) -> timedelta:
+    """How far apart two may be to look like one: three times the usual distance among them."""
+    counted = before.count + one.count
+    width = (before.last_at - before.first_at) + (one.last_at - one.first_at)
+    return 3 * width / max(1, counted - 2) if counted > 2 else timedelta.max
+
+
+def _key(one: Happened) -> str:
+    for key in ("failed", "running", "waiting", "cancelled"):
+        if getattr(one, key):
+            return key
+    return "succeeded"
+
+
+def _mark(one: Happened, axis: charts.TimeAxis, now: datetime) -> MarkOnRow:
+    key = _key(one)
+    if one.count == 1:
+        end = one.finished_at or (now if one.started_at and key == "running" else one.started_at)
+        return MarkOnRow(
+            key,
+            axis.percent(one.first_at),
+            _width(axis, one.first_at, end or one.first_at),
+            f"{_clock(one.first_at)} {one.status}",
+            one.execution_id,
+            is_point=True,
+        )
+    parts = [
+        f"{count:,} {word}"
+        for word, count in (
+            ("succeeded", one.count - one.failed - one.running - one.waiting - one.cancelled),
+            ("failed or lost", one.failed),
+            ("running", one.running),
+            ("waiting", one.waiting),
+            ("cancelled", one.cancelled),
+        )
+        if count
+    ]
+    return MarkOnRow(
+        key,
+        axis.percent(one.first_at),
+        _width(axis, one.first_at, one.last_at),
+        f"{_clock(one.first_at)} to {_clock(one.last_at)}: {', '.join(parts)}",
+        is_point=key == "failed",
+    )
+
+
+def _add_ahead(row: Row, ahead: Ahead, axis: charts.TimeAxis, now: datetime) -> None:
+    row.problem = ahead.problem
+    since = max(now, axis.start)
+    if ahead.next_at is None or ahead.problem or not ahead.spec.enabled:
+        return
+    row.next_at = ahead.next_at
+    if held := ahead.held(ahead.next_at):
+        row.held = _held_words(held.reason)
+    count = ahead.count(since, axis.end)
+    if not count:
+        return
+    row.counts["to come"] = count
+    if count <= MARKS_AHEAD:
+        for moment in ahead.between(since, axis.end):
+            found = ahead.held(moment)
+            row.marks.append(
+                MarkOnRow(
+                    "held" if found else "planned",
+                    axis.percent(moment),
+                    0,
+                    f"{_clock(moment)} {_held_words(found.reason) if found else 'to come'}",
+                    is_point=True,
+                )
+            )
+        return
+    first = next(ahead.between(since, axis.end))
+    row.marks.append(
+        MarkOnRow(
+            "held-band" if ahead.held(first) else "planned-band",
+            axis.percent(first),
+            _width(axis, first, axis.end),
+            f"{count_text(count, 'fire time')} to come from {_clock(first)}"
+            + (f", {row.held}" if row.held else ""),
+        )
+    )
+
+
+def _held_words(reason: str) -> str:
+    words = {
+        "paused": "held by a pause",
+        "skipped": "to be skipped",
+        "calendar": "closed by its calendar",
+    }
+    return words.get(reason, reason)  # fmt: skip
+
+
+def _width(axis: charts.TimeAxis, since: datetime, until: datetime) -> float:
+    return round(max(0.0, axis.percent(until) - axis.percent(since)), 2)
+
+
+def _ticks(axis: charts.TimeAxis, step: timedelta, length: timedelta) -> list[charts.Mark]:
+    """Marks at round times of the site's zone."""
+    shift = django_timezone.localtime(axis.start).utcoffset() or timedelta(0)
+    return [
+        charts.Mark(axis.percent(moment), _tick_label(moment, length))
+        for moment in charts.whole_steps(axis, step, shift)
+    ]
+
+
+def _tick_label(moment: datetime, length: timedelta) -> str:
+    local = django_timezone.localtime(moment)
+    return f"{local:%a %d}" if length > timedelta(days=2) else f"{local:%H:%M}"
+
+
+def _clock(moment: datetime) -> str:
+    return clock(moment, zone_of(django_timezone.get_current_timezone_name()))
+
+
+def _moment(text: str, now: datetime) -> datetime | None:
+    """The moment in an address; None when there is none, it cannot be read, or nobody can have meant it."""
+    try:
+        found = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError:
+        return None
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found if abs(found - now) < LONGEST_AWAY else None
+
+
+def _page(request: HttpRequest) -> int:
+    text = request.GET.get("page", "")
+    return (
+        min(1000, max(1, int(text))) if text.isascii() and text.isdigit() and len(text) < 6 else 1
+    )
+
+
+# --- Agenda -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Frequent:
+    """A job that fires all day long."""
+
+    ahead: Ahead
+    count: int
+    every: timedelta
+    held: str
+
+
+def agenda_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
+    """The fire times of the next 24 hours, and the jobs that have too many to list them."""
+    filters = Filters.of(request)
+    end = now + timedelta(days=1)
+    planned = panorama.ahead(panorama.plannable(filters.jobs()).filter(plan__next_fire_at__lte=end))
+    listed, frequent = panorama.agenda(planned, now, end, often=OFTEN, limit=APPOINTMENTS + 1)
+    return {
+        "filters": filters,
+        **filter_choices(),
+        "appointments": [(one, _held(one)) for one in listed[:APPOINTMENTS]],
+        "has_more": len(listed) > APPOINTMENTS,
+        "frequent": [
+            Frequent(
+                ahead,
+                count,
+                timedelta(days=1) / count,
+                _held_words(held.reason) if (held := ahead.held(ahead.next_at or now)) else "",
+            )
+            for ahead, count in frequent[:FREQUENT_SHOWN]
+        ],
+        "more_frequent": max(0, len(frequent) - FREQUENT_SHOWN),
+        "is_filtered": bool(filters.tag or filters.queue),
+    }
+
+
+def _held(one: Appointment) -> str:
+    return _held_words(one.held.reason) if one.held else ""
+
+
+# --- Heat map ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Half an hour of a day: its fullest minute."""
+
+    x: float
+    level: int
+    title: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One row of the map."""
+
+    label: str
+    cells: Sequence[Cell]
+    total: int
+
+
+def heat_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
+    """How many fire times lie in the same minute, for the days ahead."""
+    filters = Filters.of(request)
+    days = 1 if request.GET.get("days") == "1" else 7
+    start = django_timezone.localtime(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = start.astimezone(UTC)
+    planned = panorama.ahead(panorama.plannable(filters.jobs()))
+    found = panorama.crowds(planned, start, days * 1440)
+    top = max(found.counts, default=0)
+    return {
+        "filters": filters,
+        **filter_choices(),
+        "days": [_day(found, number, top, filters) for number in range(days)],
+        "hours": [
+            charts.Mark(round(hour * 100 / 24, 2), f"{hour:02}:00") for hour in range(0, 24, 3)
+        ],
+        "now_at": round((now - start) / timedelta(days=1) * 100, 2),
+        "crowded": [_crowded(minute, filters) for minute in found.crowded(MINUTES_NAMED)],
+        "steady": found.steady[:FREQUENT_SHOWN],
+        "steady_count": len(found.steady),
+        "steady_per_minute": found.steady_per_minute,
+        "left_out": found.left_out,
+        "top": top,
+        "legend": _legend(top),
+        "lengths": [
+            (filters.query(), "7 days", days == 7),
+            (filters.query(days=1), "Today", days == 1),
+        ],
+        "is_filtered": bool(filters.tag or filters.queue),
+    }
+
+
+LEVELS = 5
+
+
+def _level(count: int, top: int) -> int:
+    return 0 if not count else max(1, -(-count * LEVELS // top))
+
+
+def _legend(top: int) -> list[tuple[int, str]]:
+    """The levels with the counts they stand for, of those that there are."""
+    found: dict[int, list[int]] = {}
+    for level in range(1, LEVELS + 1):
+        low, high = (level - 1) * top // LEVELS + 1, level * top // LEVELS
+        if low <= high:
+            found[level] = [low, high]
+    return [
+        (level, f"{low}" if low == high else f"{low}–{high}")
+        for level, (low, high) in found.items()
+    ]
+
+
+def _day(found: panorama.Crowds, number: int, top: int, filters: Filters) -> Day:
+    per_cell = CELL // timedelta(minutes=1)
+    cells = []
+    first = number * 1440
+    for begin in range(first, first + 1440, per_cell):
+        fullest = max(range(begin, begin + per_cell), key=lambda index: found.counts[index])
+        count = found.counts[fullest]
+        if not count:
+            continue
+        minute = found.minute(fullest)
+        cells.append(
+            Cell(
+                x=round((begin - first) * 100 / 1440, 2),
+                level=_level(count, top),
+                title=f"{_hour(minute.at)}: {count_text(count, 'fire time')} in this minute",
+                query=filters.query(span="10m", at=minute.at.isoformat()),
+            )
+        )
+    start = django_timezone.localtime(found.start + timedelta(days=number))
+    return Day(f"{start:%a %d %b}", cells, sum(found.counts[first : first + 1440]))
+
+
+@dataclass(frozen=True, slots=True)
+class Crowded:
+    """A full minute, who is in it, and the timeline around it."""
+
+    minute: Minute
+    label: str
+    query: str
+    more: int
+
+
+def _crowded(minute: Minute, filters: Filters) -> Crowded:
+    return Crowded(
+        minute,
+        _clock(minute.at),
+        filters.query(span="10m", at=minute.at.isoformat()),
+        max(0, minute.count - len(minute.jobs)),
+    )
+
+
+def _hour(moment: datetime) -> str:
+    return f"{django_timezone.localtime(moment):%H:%M}"
