@@ -16,9 +16,9 @@ from scheduler_app.lifecycle import panorama
 from scheduler_app.lifecycle.panorama import Activity, Ahead, Appointment, Happened, Minute, Missing
 from scheduler_app.models import GapReason, Job
 
-from . import charts
+from . import charts, queries
 from .display import clock, count_text, printable, zone_of
-from .job_filters import known_queues, known_tags
+from .job_filters import CHOICES_SHOWN
 
 SPANS: dict[str, tuple[str, timedelta, timedelta]] = {
     "10m": ("10 minutes", timedelta(minutes=10), timedelta(minutes=1)),
@@ -104,7 +104,8 @@ class Row:
 
 def filter_choices() -> dict[str, Any]:
     """What the menus of the filters offer."""
-    return {"queues": known_queues(), "tags": known_tags()}
+    queues, tags = queries.queues_and_tags(limit=CHOICES_SHOWN)
+    return {"queues": queues, "tags": tags}
 
 
 # --- Timeline ---------------------------------------------------------------------------------
@@ -154,7 +155,6 @@ def timeline_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
         "previous": filters.query(span=span, at=at, page=page - 1) if page > 1 else "",
         "next": filters.query(span=span, at=at, page=page + 1) if len(jobs) > ROWS else "",
         "is_filtered": bool(filters.tag or filters.queue or filters.state),
-        "reads_no_more": len(activity) and sum(1 for _ in activity) >= panorama.ACTIVITY_READ,
     }  # fmt: skip
 
 
@@ -177,9 +177,9 @@ def _rows(jobs: Sequence[Job], axis: charts.TimeAxis, now: datetime) -> list[Row
     rows = []
     for job in jobs:
         row = Row(job)
+        _add_happened(row, happened.get(job.pk, ()), axis, now)
         for gap in missing.get(job.pk, ()):
             _add_gap(row, gap, axis)
-        _add_happened(row, happened.get(job.pk, ()), axis, now)
         if job.pk in ahead:
             _add_ahead(row, ahead[job.pk], axis, now)
         rows.append(row)
@@ -193,7 +193,8 @@ def _add_gap(row: Row, gap: Missing, axis: charts.TimeAxis) -> None:
         MarkOnRow(
             "gap",
             axis.percent(gap.first_at),
-            _width(axis, gap.first_at, gap.last_at),
+            # A single one has no length, and must be seen.
+            max(0.3, _width(axis, gap.first_at, gap.last_at)),
             f"{_clock(gap.first_at)} to {_clock(gap.last_at)}, {words}"
             if gap.count > 1
             else f"{_clock(gap.first_at)}, {words}",
@@ -210,6 +211,15 @@ def _add_happened(
     joined = found if len(found) <= BINS // 2 and total == len(found) else _joined(found)
     for one in joined:
         row.marks.append(_mark(one, axis, now))
+    if row.is_capped:
+        row.marks.append(
+            MarkOnRow(
+                "unseen",
+                0,
+                axis.percent(found[0].first_at),
+                f"older than the newest {panorama.EXECUTIONS_OF_JOB:,}: zoom in to see them",
+            )
+        )
     succeeded = sum(
         one.count - one.failed - one.running - one.waiting - one.cancelled for one in found
     )

@@ -64,6 +64,18 @@ ORDER BY plan.next_fire_at
 LIMIT %(limit)s
 """
 
+CHOICES_SQL = """
+(SELECT DISTINCT true, queue FROM scheduler_app_job WHERE deleted_at IS NULL ORDER BY queue LIMIT %(limit)s)
+UNION ALL
+(
+    SELECT DISTINCT false, tag
+    FROM scheduler_app_job CROSS JOIN LATERAL unnest(tags) AS tag
+    WHERE deleted_at IS NULL
+    ORDER BY tag
+    LIMIT %(limit)s
+)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
@@ -138,6 +150,16 @@ def next_up(*, limit: int, job_ids: Collection[int] | None = None) -> list[NextU
     with _cursor() as cursor:
         cursor.execute(NEXT_UP_SQL, {"limit": limit, "job_ids": wanted})
         return [NextUp(*row) for row in cursor.fetchall()]
+
+
+def queues_and_tags(*, limit: int) -> tuple[list[str], list[str]]:
+    """What jobs name, by the alphabet."""
+    with _cursor() as cursor:
+        cursor.execute(CHOICES_SQL, {"limit": limit})
+        rows = cursor.fetchall()
+    return [name for is_queue, name in rows if is_queue], [
+        name for is_queue, name in rows if not is_queue
+    ]
 
 
 @contextmanager
