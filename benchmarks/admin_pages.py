@@ -26,7 +26,6 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.page_data import fill
 from jobscheduler.embeddeddb.server import EmbeddedServer
 
 LIST_MS = 100.0
@@ -76,12 +75,12 @@ class Measured:
 
 def pages() -> list[tuple[str, str, float]]:
     """Names, addresses and budgets; needs the filled database to know what is there."""
-    from scheduler_app.models import Execution, Job, LogChunk
+    from scheduler_app.models import Execution, Job, LogChunk, Node
 
     busy = Execution.objects.filter(status="succeeded").order_by("-scheduled_for", "-id")[5]
     huge = LogChunk.objects.filter(seq=2).values_list("execution", flat=True)[0]
     quiet = Job.objects.order_by("-id").values_list("pk", flat=True)[3]
-    old_node = 3
+    old_node = Node.objects.order_by("id").values_list("pk", flat=True)[3]
     jobs, executions = "/admin/scheduler_app/job/", "/admin/scheduler_app/execution/"
     lists = {
         "executions": "",
@@ -231,8 +230,10 @@ def set_up(url: str, arguments: argparse.Namespace) -> Callable[[str], Any]:
     call_command("migrate", verbosity=0)
     if not Job.objects.exists():
         began = time.monotonic()
+        from benchmarks.page_data import fill
+
+        fill(jobs=arguments.jobs, executions=arguments.executions)
         with connection.cursor() as cursor:
-            fill(cursor, jobs=arguments.jobs, executions=arguments.executions)
             cursor.execute("VACUUM (ANALYZE)")
         print(f"filled in {time.monotonic() - began:.0f} s", flush=True)
     users = get_user_model().objects

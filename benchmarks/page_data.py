@@ -6,35 +6,17 @@ succeed, some live, nodes come and go, errors repeat, some logs are huge.
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime, timedelta
 
+from django.db import connections
+
+from scheduler_app.conf import get_config
+from scheduler_app.models import Job, Node, NodeState, database_now
+
+NODES = 64
+SCHEDULES = ("*/5 * * * *", "@hourly", "30 2 * * *", "@every 90s", "0 9 * * mon-fri", "@manual")
 HUGE_LOG_CHUNKS = 160
 """Of 64 KiB: ten megabytes."""
-
-JOBS_SQL = """
-INSERT INTO scheduler_app_job (
-    name, description, tags, schedule, timezone, day_match, jitter_s, calendar_mode, on_closed, kind, target, arguments,
-    queue, priority, on_misfire, on_overlap, max_attempts, retry_backoff_s, retry_factor, retry_cap_s, retry_jitter,
-    timeout_s, guarantee, enabled, paused_by, pause_reason, provenance
-)
-SELECT
-    (ARRAY['import', 'export', 'mail', 'report', 'sync'])[1 + n %% 5] || ' of shop ' || n,
-    'Made for measuring pages.',
-    ARRAY['team ' || n %% 12, (ARRAY['nightly', 'hourly', 'customer'])[1 + n %% 3]],
-    (ARRAY['*/5 * * * *', '@hourly', '30 2 * * *', '@every 90s', '0 9 * * mon-fri', '@manual'])[1 + n %% 6],
-    (ARRAY['UTC', 'Europe/Berlin', 'America/New_York', 'Asia/Tokyo'])[1 + n %% 4],
-    'or', 0, 'avoid', 'skip', 'task', 'jobscheduler.samples.tasks.echo',
-    jsonb_build_object('customer', n %% 1000, 'shop', 'shop ' || n),
-    (ARRAY['default', 'default', 'mail', 'reports'])[1 + n %% 4], 0, 'latest', 'skip', 3, 10, 2, 3600, 0.1, 3600,
-    'at_least_once', n %% 50 <> 0, '', '', 'api'
-FROM generate_series(1, %(jobs)s) AS n
-"""
-
-PAUSE_SQL = """
-UPDATE scheduler_app_job
-SET paused_at = now() - interval '1 hour', paused_by = 'ana', pause_reason = 'maintenance'
-WHERE id %% 40 = 0
-"""
 
 PLANS_SQL = """
 UPDATE scheduler_app_jobplan
@@ -44,17 +26,6 @@ SET dirty = false,
         WHEN job_id %% 40 = 0 OR job_id %% 50 = 0 THEN NULL
         ELSE now() + make_interval(secs => job_id * 7919 %% 86400 - 30)
     END
-"""
-
-NODES_SQL = """
-INSERT INTO scheduler_app_node (
-    name, host, pid, queues, threads, state, started_at, heartbeat_at, last_tick_at, finished_at, release
-)
-SELECT
-    'web-' || n %% 8, 'host-' || n %% 8, 1000 + n, '{}', 10, CASE WHEN n > 56 THEN 'active' ELSE 'stopped' END,
-    now() - interval '1 day' * (8 - n / 8.0), now(), now(),
-    CASE WHEN n <= 56 THEN now() - interval '1 day' * (7 - n / 8.0) END, '2026.' || n / 8
-FROM generate_series(1, 64) AS n
 """
 
 EXECUTIONS_SQL = """
@@ -82,7 +53,7 @@ FROM (
     SELECT
         n, chance,
         -- Most fall on few jobs.
-        1 + floor(%(jobs)s * power(chance[1], 3))::bigint AS place,
+        %(first_job)s + floor(%(jobs)s * power(chance[1], 3))::bigint AS place,
         now() - interval '7 days' * (1 - n::float8 / %(executions)s) AS at,
         interval '1 second' * (0.05 + 20 * power(chance[3], 6)) AS took,
         CASE
@@ -101,13 +72,14 @@ FROM (
 ) AS made
 JOIN scheduler_app_job AS job ON job.id = made.place
 JOIN scheduler_app_jobrevision AS revision ON revision.job_id = job.id AND revision.version = job.version
-JOIN scheduler_app_node AS node ON node.id = 1 + (made.n * 56 / %(executions)s) / 8 * 8 + made.n %% 8
+JOIN scheduler_app_node AS node
+  ON node.id = %(first_node)s + (made.n * 56 / %(executions)s) / 8 * 8 + made.n %% 8
 """
 
 GAPS_SQL = """
 INSERT INTO scheduler_app_gap (job_id, first_at, last_at, count, reason)
 SELECT
-    1 + n %% %(jobs)s, now() - interval '7 days' * (n::float8 / %(gaps)s),
+    %(first_job)s + n %% %(jobs)s, now() - interval '7 days' * (n::float8 / %(gaps)s),
     now() - interval '7 days' * (n::float8 / %(gaps)s), 1 + n %% 4,
     (ARRAY['overlap', 'missed', 'coalesced', 'paused', 'calendar', 'skipped'])[1 + n %% 6]
 FROM generate_series(1, %(gaps)s) AS n
@@ -122,33 +94,71 @@ WHERE id %% 40 = 0
 
 HUGE_LOG_SQL = """
 INSERT INTO scheduler_app_logchunk (execution_id, attempt, token, seq, text)
-SELECT %(execution)s, 1, 1, n, repeat(E'\\x1b[31mERROR\\x1b[0m <script>alert(1)</script> line of a long log\\n', 1080)
-FROM generate_series(1, %(chunks)s) AS n
+SELECT failed.id, 1, 1, n, repeat(E'\\x1b[31mERROR\\x1b[0m <script>alert(1)</script> line of a long log\\n', 1080)
+FROM (
+    SELECT id FROM scheduler_app_execution WHERE status = 'failed' ORDER BY scheduled_for DESC LIMIT 1
+) AS failed
+CROSS JOIN generate_series(1, %(chunks)s) AS n
 """
 
 BATCH = 250_000
 
 
-def fill(cursor: Any, *, jobs: int, executions: int) -> None:
+def fill(*, jobs: int, executions: int) -> None:
     """Fill empty tables."""
-    cursor.execute(JOBS_SQL, {"jobs": jobs})
-    cursor.execute(PAUSE_SQL, {})
-    cursor.execute(PLANS_SQL, {})
-    cursor.execute(NODES_SQL, {})
-    for begin in range(1, executions + 1, BATCH):
-        cursor.execute(
-            EXECUTIONS_SQL,
-            {
-                "jobs": jobs,
-                "executions": executions,
-                "from": begin,
-                "to": min(begin + BATCH - 1, executions),
-            },
-        )
-    cursor.execute(GAPS_SQL, {"jobs": jobs, "gaps": max(executions // 40, 10)})
-    cursor.execute(LOGS_SQL, {})
-    cursor.execute(
-        "SELECT id FROM scheduler_app_execution WHERE status = 'failed' ORDER BY scheduled_for DESC LIMIT 1"
+    now = database_now()
+    first_job = Job.objects.bulk_create(_job(number, now) for number in range(jobs))[0].pk
+    first_node = Node.objects.bulk_create(_node(number, now) for number in range(NODES))[0].pk
+    known = {
+        "jobs": jobs,
+        "executions": executions,
+        "first_job": first_job,
+        "first_node": first_node,
+        "gaps": max(executions // 40, 10),
+        "chunks": HUGE_LOG_CHUNKS,
+    }
+    with connections[get_config().database].cursor() as cursor:
+        cursor.execute(PLANS_SQL, known)
+        for begin in range(1, executions + 1, BATCH):
+            end = min(begin + BATCH - 1, executions)
+            cursor.execute(EXECUTIONS_SQL, known | {"from": begin, "to": end})
+        cursor.execute(GAPS_SQL, known)
+        cursor.execute(LOGS_SQL, known)
+        cursor.execute(HUGE_LOG_SQL, known)
+        cursor.execute("ANALYZE")
+
+
+def _job(number: int, now: datetime) -> Job:
+    is_paused = number % 40 == 0
+    return Job(
+        name=f"{('import', 'export', 'mail', 'report', 'sync')[number % 5]} of shop {number}",
+        description="Made for measuring pages.",
+        tags=[f"team {number % 12}", ("nightly", "hourly", "customer")[number % 3]],
+        schedule=SCHEDULES[number % len(SCHEDULES)],
+        timezone=("UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo")[number % 4],
+        target="jobscheduler.tasks.tick",
+        arguments={"customer": number % 1000, "shop": f"shop {number}"},
+        queue=("default", "default", "mail", "reports")[number % 4],
+        max_attempts=3,
+        enabled=number % 50 != 1,
+        paused_at=now - timedelta(hours=1) if is_paused else None,
+        paused_by="ana" if is_paused else "",
+        pause_reason="maintenance" if is_paused else "",
     )
-    [execution] = cursor.fetchone()
-    cursor.execute(HUGE_LOG_SQL, {"execution": execution, "chunks": HUGE_LOG_CHUNKS})
+
+
+def _node(number: int, now: datetime) -> Node:
+    """Eight at a time for a day each; the last eight live."""
+    day, lives = number // 8, number >= NODES - 8
+    return Node(
+        name=f"web-{number % 8}",
+        host=f"host-{number % 8}",
+        pid=1000 + number,
+        threads=10,
+        release=f"2026.{day}",
+        state=NodeState.ACTIVE if lives else NodeState.STOPPED,
+        started_at=now - timedelta(days=8 - day),
+        heartbeat_at=now,
+        last_tick_at=now,
+        finished_at=None if lives else now - timedelta(days=7 - day),
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -17,7 +18,7 @@ from uuid import UUID
 
 import psycopg
 from django.db import transaction
-from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 
 from scheduler_app.access import current_caller
 from scheduler_app.conf import get_config
@@ -305,21 +306,13 @@ def _fetch(
 
 def _count(
     selection: Selection, executions: QuerySet[Execution], by: Any
-) -> tuple[dict[str, int], bool]:
+) -> tuple[Counter[str], bool]:
     """How many of the newest by a value of each, and whether there may be more."""
     candidates = selection.indexed(executions)
     bound = horizon(candidates, TRIED) if selection.is_tried else None
     if bound is not None:
         candidates = back_to(candidates, bound)
     # Sliced, so the order stays: an index that gives it is read no further than the cap.
-    some = selection.tried(candidates).order_by(*NEWEST_FIRST).values("pk")[: COUNTED + 1]
-    rows = (
-        Execution.objects.filter(pk__in=some)
-        .order_by()
-        .annotate(fate=by)
-        .values_list("fate")
-        .annotate(count=Count("pk"))
-    )
-    counts = dict(rows)
-    is_capped = sum(counts.values()) > COUNTED
-    return counts, bound is not None or is_capped
+    fates = selection.tried(candidates).annotate(fate=by).order_by(*NEWEST_FIRST)
+    counts = Counter(fates.values_list("fate", flat=True)[: COUNTED + 1])
+    return counts, bound is not None or counts.total() > COUNTED
