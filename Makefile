@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run password test test-latest test-zones bench bench-pages faults faults-long check format clean venv venv-dev venv-latest
+.PHONY: help run password test test-latest test-zones bench loadtest bench-pages faults faults-long check format clean venv venv-dev venv-latest
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ check: venv-dev ## format, lint, types, layers, migrations, Django's checks: wha
 
 bench: venv-dev ## measure speed and cost beside what PostgreSQL itself can do (ten minutes; ARGS="herd")
 	@exec $(BIN)/python -m benchmarks --rounds 1 $(ARGS)
+
+loadtest: venv-dev ## real HTTP calls to gunicorn and one node, three minutes (ARGS="--seconds 10 --offered 500")
+	@exec $(BIN)/python -m benchmarks.loadtest $(ARGS)
 
 bench-pages: venv-dev ## measure the admin's pages at 2,000,000 executions (five minutes; ARGS="--directory DIR list")
 	@exec $(BIN)/python -m benchmarks.admin_pages $(ARGS)

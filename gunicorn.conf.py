@@ -10,5 +10,7 @@ env.read_file(Path(env.str("ENV_FILE", default=".env")))
 bind = f"{env.str('BIND', default='127.0.0.1')}:{env.int('PORT', default=8000)}"
 workers = env.int("WEB_CONCURRENCY", default=2)
 threads = 8
+# Longer than proxies keep theirs, or one would send a request into a connection that is just being closed.
+keepalive = 75
 # One control socket for all projects of a user would make the second of them fail.
 control_socket_disable = True

@@ -72,6 +72,7 @@ def details(vitals: Vitals, health: Health) -> dict[str, Any]:
             "draining": vitals.nodes_draining,
             "stuck": vitals.nodes_stuck,
             "silent": vitals.nodes_silent,
+            "troubles": list(vitals.troubles),
         },
         "tick_age_s": vitals.tick_age_s,
         "backlog": {

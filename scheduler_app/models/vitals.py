@@ -17,7 +17,8 @@ WITH alive AS MATERIALIZED (
         heartbeat_at > scheduler_now() - make_interval(secs => %(lease_s)s) AS beats,
         COALESCE(last_tick_at, started_at)
             > scheduler_now() - make_interval(secs => %(lease_s)s) AS turns,
-        last_tick_at IS NOT NULL AS has_turned
+        last_tick_at IS NOT NULL AS has_turned,
+        trouble
     FROM scheduler_app_node
     WHERE state IN ('active', 'draining')
 ),
@@ -59,7 +60,8 @@ SELECT
     (SELECT count(*) FROM ready),
     (SELECT extract(epoch FROM scheduler_now() - run_after)::float8 FROM oldest_ready),
     (SELECT count(*) FROM overdue),
-    (SELECT extract(epoch FROM scheduler_now() - min(next_fire_at))::float8 FROM overdue)
+    (SELECT extract(epoch FROM scheduler_now() - min(next_fire_at))::float8 FROM overdue),
+    ARRAY(SELECT DISTINCT trouble FROM alive WHERE beats AND trouble <> '' ORDER BY trouble LIMIT 10)
 """
 
 # What a pause holds back is not late.
@@ -101,6 +103,7 @@ def read_vitals(*, lease_s: float) -> Vitals:
         overdue=row[7],
         overdue_age_s=_rounded(row[8]),
         counted_to=COUNTED_TO,
+        troubles=tuple(row[9]),
     )
 
 

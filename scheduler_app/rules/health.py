@@ -29,6 +29,8 @@ class Vitals:
     """Jobs with a fire time that is due and not decided; counted up to `counted_to`."""
     overdue_age_s: float | None
     counted_to: int
+    troubles: tuple[str, ...] = ()
+    """What the database refuses living nodes at present, as machine words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ def judge(vitals: Vitals) -> Health:
         reasons.append(f"Nodes that beat but do not turn: {vitals.nodes_stuck}.")
     if vitals.nodes_silent:
         reasons.append(f"Nodes that fell silent: {vitals.nodes_silent}.")
+    if vitals.troubles:
+        reasons.append(
+            f"The database refuses nodes something: {', '.join(vitals.troubles)}. Their pages say more."
+        )
     if vitals.overdue_age_s is not None and vitals.overdue_age_s > LATE_S:
         reasons.append(f"A fire time has been due for {vitals.overdue_age_s:.0f} s.")
     if vitals.ready_age_s is not None and vitals.ready_age_s > LATE_S:

@@ -30,6 +30,7 @@ WELL = {
         ({"overdue_age_s": 61.0}, "degraded", "due for 61 s"),
         ({"nodes_silent": 1}, "degraded", "fell silent: 1"),
         ({"nodes_stuck": 1}, "degraded", "do not turn: 1"),
+        ({"troubles": ("disk_full", "read_only")}, "degraded", "something: disk_full, read_only."),
         ({"nodes_ticking": 0, "tick_age_s": 99.0}, "down", "99 s ago"),
         ({"nodes_ticking": 0, "tick_age_s": None}, "down", "start one"),
     ],

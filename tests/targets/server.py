@@ -158,6 +158,11 @@ def redirect(server, connection, request) -> bool:
 
 
 @manner
+def redirect_away(server, connection, request) -> bool:
+    return answer(connection, b"", "302 Found", Location=request.path.partition("?")[2])
+
+
+@manner
 def hang(server, connection, request) -> bool:
     server.pause(60)
     return False

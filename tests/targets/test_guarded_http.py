@@ -149,7 +149,7 @@ def listeners():
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_no_spelling_of_a_closed_address_is_called(scheme, listeners, make_execution):
+def test_s9_no_spelling_of_a_closed_address_is_called(scheme, listeners, make_execution):
     target = HttpTarget(Client())
     called = []
     for spelling in SPELLINGS:
@@ -162,6 +162,22 @@ def test_no_spelling_of_a_closed_address_is_called(scheme, listeners, make_execu
         called.append(spelling)
 
     assert called == []
+    assert not listeners.saw_a_connection()
+
+
+def test_s9_a_redirect_to_a_closed_address_leads_nowhere(server, listeners, make_execution):
+    world = World(server)
+    world.answers["public.example"] = [[PUBLIC]]
+    away = f"http://127.0.0.1:{listeners.port}/"
+    execution = make_execution(
+        f"http://public.example/redirect_away?{away}",
+        {"headers": {"Authorization": "Bearer canary"}},
+    )
+
+    with pytest.raises(TargetFailed) as raised:
+        HttpTarget(world.client()).run(execution)
+
+    assert raised.value.result["headers"]["location"] == away
     assert not listeners.saw_a_connection()
 
 
@@ -185,7 +201,7 @@ def test_the_listeners_would_see_a_connection(listeners):
         [PUBLIC, PUBLIC_IPV6, "fd00:ec2::254"],
     ],
 )
-def test_a_name_with_one_closed_address_is_not_called_at_all(server, make_execution, addresses):
+def test_s9_a_name_with_one_closed_address_is_not_called_at_all(server, make_execution, addresses):
     world = World(server)
     world.answers["trap.example"] = [addresses]
 
@@ -199,7 +215,7 @@ def test_a_name_with_one_closed_address_is_not_called_at_all(server, make_execut
     assert server.connections == 0
 
 
-def test_a_name_is_resolved_once_and_the_checked_address_is_called(server, make_execution):
+def test_s10_a_name_is_resolved_once_and_the_checked_address_is_called(server, make_execution):
     world = World(server)
     world.answers["rebind.example"] = [[PUBLIC], ["127.0.0.1"]]
     target = HttpTarget(world.client())
@@ -213,7 +229,7 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_called(server, make_
     assert request.headers["host"] == "rebind.example:8080"
 
 
-def test_a_pooled_connection_is_not_used_once_the_name_leads_elsewhere(server, make_execution):
+def test_s10_a_pooled_connection_is_not_used_once_the_name_leads_elsewhere(server, make_execution):
     world = World(server)
     world.answers["rebind.example"] = [[PUBLIC], ["127.0.0.1"]]
     client = world.client()
@@ -228,7 +244,7 @@ def test_a_pooled_connection_is_not_used_once_the_name_leads_elsewhere(server, m
     assert len(server.requests) == 1
 
 
-def test_the_certificate_must_be_the_names_while_the_address_is_pinned(
+def test_s10_the_certificate_must_be_the_names_while_the_address_is_pinned(
     tls_server, trusting_tls, make_execution
 ):
     world = World(tls_server)
@@ -269,7 +285,7 @@ def test_the_next_address_is_tried_when_the_first_does_not_answer(
 
 
 @pytest.mark.parametrize("port", [22, 25, 5432, 6379, 9200, 1, 65535])
-def test_ports_that_are_not_the_webs_are_refused(port, make_execution):
+def test_s9_ports_that_are_not_the_webs_are_refused(port, make_execution):
     target = HttpTarget(Client())
 
     [problem] = target.problems(f"http://api.example.com:{port}/", {})
@@ -283,7 +299,7 @@ def test_this_machines_own_addresses_are_recognised():
     assert not _is_own(ipaddress.ip_address("192.0.2.1"))
 
 
-def test_an_own_address_is_refused_though_it_is_public(server, make_execution, monkeypatch):
+def test_s9_an_own_address_is_refused_though_it_is_public(server, make_execution, monkeypatch):
     monkeypatch.setattr("scheduler_app.targets.guarded_http._is_own", lambda address: True)
     world = World(server)
     world.answers["me.example"] = [[PUBLIC]]
@@ -316,7 +332,7 @@ def test_an_own_address_is_refused_though_it_is_public(server, make_execution, m
         ("other", "http://localhost:{port}/ok", False),
     ],
 )
-def test_the_setting_opens_what_it_names_and_no_more(
+def test_s9_the_setting_opens_what_it_names_and_no_more(
     start_server, make_execution, entry, url, opens
 ):
     server = start_server()
@@ -355,7 +371,7 @@ def test_a_name_in_the_setting_opens_the_private_addresses_it_has():
         "::ffff:169.254.169.254",
     ],
 )
-def test_a_name_in_the_setting_does_not_open_the_metadata_service(address):
+def test_s9_a_name_in_the_setting_does_not_open_the_metadata_service(address):
     allowances = read_allowances(("inside.example",))
 
     message = refusal(

@@ -106,7 +106,7 @@ def test_without_a_body_none_is_sent(call, server):
     assert "content-type" not in request.headers
 
 
-def test_no_proxy_of_the_environment_is_used(call, server, monkeypatch):
+def test_s9_no_proxy_of_the_environment_is_used(call, server, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
 
@@ -154,7 +154,7 @@ def test_a_head_request_has_no_body(call):
     assert (result["status"], result["body"], result["body_bytes"]) == (200, "", 0)
 
 
-def test_of_a_large_body_the_start_is_kept(call):
+def test_s11_of_a_large_body_the_start_is_kept(call):
     result = call("/large")
 
     assert result["body_truncated"] is True
@@ -171,21 +171,21 @@ def test_every_result_can_be_stored_as_it_is(call, path):
     assert storable_json(result) == result
 
 
-def test_reading_stops_after_a_mebibyte(call):
+def test_s11_reading_stops_after_a_mebibyte(call):
     result = call("/endless_body")
 
     assert result["body_truncated"] is True
     assert 1024 * 1024 <= result["body_bytes"] < 1024 * 1024 + 65_536 + 1
 
 
-def test_endless_chunk_extensions_end_the_reading_too(call):
+def test_s11_endless_chunk_extensions_end_the_reading_too(call):
     result = call("/endless_chunks", timeout_s=LONG_S)
 
     assert result["body_truncated"] is True
     assert 0 < result["body_bytes"] < 1000
 
 
-def test_a_gzip_bomb_is_not_inflated(call):
+def test_s11_a_gzip_bomb_is_not_inflated(call):
     assert len(bomb()) > 200_000
     call()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -226,7 +226,7 @@ def test_the_expected_status_can_be_chosen(call, expected, good, bad):
     )
 
 
-def test_a_redirect_is_not_followed_and_says_where_it_leads(call, server):
+def test_s9_a_redirect_is_not_followed_and_says_where_it_leads(call, server):
     error = failure(call, "/redirect")
 
     assert error.reason == "unexpected_status"
@@ -244,7 +244,7 @@ def test_a_strange_reason_does_not_reach_the_error_line(call):
 @pytest.mark.parametrize(
     "path", ["/hang", "/hang_in_headers", "/hang_in_body", "/trickle", "/trickle_headers"]
 )
-def test_the_timeout_covers_the_whole_answer(call, path):
+def test_s11_the_timeout_covers_the_whole_answer(call, path):
     began = time.monotonic()
 
     error = failure(call, path, timeout_s=0.5)
@@ -263,7 +263,7 @@ def test_what_came_before_the_timeout_is_kept(call):
 
 
 @pytest.mark.parametrize("path", ["/endless_headers", "/endless_line", "/endless_interim_answers"])
-def test_endless_headers_are_cut_off(call, path):
+def test_s11_endless_headers_are_cut_off(call, path):
     error = failure(call, path, timeout_s=LONG_S)
 
     assert error.reason == "bad_answer"
@@ -554,7 +554,9 @@ def test_a_stop_ends_a_handshake(trusting_tls, make_execution):
         ({"connect_timeout_s": True}, "arguments.connect_timeout_s", "0.1 to 300"),
     ],
 )
-def test_arguments_that_cannot_work_are_refused_with_the_reason(target, arguments, field, words):
+def test_s11_arguments_that_cannot_work_are_refused_with_the_reason(
+    target, arguments, field, words
+):
     [problem] = target.problems("https://api.example.com/", arguments)
 
     assert problem.field == field

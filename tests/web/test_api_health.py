@@ -96,7 +96,7 @@ def test_with_a_node_that_ticks_it_is_ok() -> None:
 
     found = response.json()
     assert (response.status_code, found["status"], found["reasons"]) == (200, "ok", [])
-    assert found["nodes"] == {"ticking": 1, "draining": 0, "stuck": 0, "silent": 0}
+    assert found["nodes"] == {"ticking": 1, "draining": 0, "stuck": 0, "silent": 0, "troubles": []}
     assert 0 <= found["tick_age_s"] < 15
     assert found["backlog"] == {
         "ready": 0,
@@ -245,3 +245,16 @@ def test_without_a_database_it_is_down_for_everybody_and_never_a_500(tmp_path: P
     for status, form, body, retry_after in (jobs, jobs_with_password):
         assert (status, form, retry_after) == (503, "application/problem+json", "5")
         assert body["code"] == "database_away"
+
+
+def test_what_the_database_refuses_living_nodes_is_a_reason() -> None:
+    make_node(trouble="read_only")
+    make_node(trouble="disk_full")
+    make_node(trouble="disk_full")
+    make_node(trouble="no_permission", state="dead")
+
+    found = client_of("viewer").get(HEALTH).json()
+
+    assert found["status"] == "degraded"
+    assert found["nodes"]["troubles"] == ["disk_full", "read_only"]
+    assert "refuses nodes something: disk_full, read_only." in " ".join(found["reasons"])
