@@ -35,11 +35,11 @@ def terminal_width() -> int | None:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]], width: int | None) -> list[str]:
-    """Lines with aligned columns; where they are too wide for `width`, the widest columns are cut."""
+    """Lines with aligned columns; where they are too wide for `width`, the widest are cut, the first one half as much."""
     cells = [[line(cell) for cell in row] for row in rows]
     widths = [max(map(columns_of, column)) for column in zip(heads, *cells, strict=True)]
     while width and sum(widths) + len(GAP) * (len(widths) - 1) > width:
-        widest = widths.index(max(widths))
+        widest = max(range(len(widths)), key=lambda place: widths[place] / (1 + (place == 0)))
         if widths[widest] <= NARROWEST:
             break
         widths[widest] -= 1

@@ -443,6 +443,8 @@ def test_as_a_process_it_reads_a_pipe_and_has_exit_codes(process_env, connection
 
     waiting = run("import", "-", given=json.dumps({"jobs": [{"name": "a", "target": ECHO}]}))
     wrong = run("show", "nothing\x1b[2J")
+    process_env = process_env | {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    unreachable = run("list")
     misspelt = run("lst")
 
     assert (waiting.returncode, waiting.stderr) == (3, "")
@@ -450,3 +452,16 @@ def test_as_a_process_it_reads_a_pipe_and_has_exit_codes(process_env, connection
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("CommandError: There is no job") and "\x1b" not in wrong.stderr
     assert misspelt.returncode == 2
+    assert unreachable.returncode == 1
+    assert unreachable.stderr.startswith("CommandError: The database does not answer as it should")
+    assert unreachable.stderr.count("\n") == 1
+
+
+def test_two_who_create_the_same_job_are_told_apart(connection, clock, monkeypatch):
+    # Whoever came second has passed the validation before the first one committed.
+    monkeypatch.setattr(Job, "full_clean", lambda self: None)
+    make_job(name="taken", schedule="@manual", target=ECHO)
+
+    assert "Somebody has just created a job of this name" in refused(
+        "create", "taken", "--target", ECHO
+    )

@@ -24,6 +24,12 @@ def test_the_widest_columns_are_cut_until_all_fit():
     assert max(map(columns_of, lines)) <= 30
 
 
+def test_the_first_column_is_cut_less_than_the_others():
+    lines = table(("NAME", "SCHEDULE"), [("n" * 20, "s" * 30)], 36)
+
+    assert lines[1] == "n" * 20 + "  " + "s" * 13 + "…"
+
+
 def test_wide_characters_take_two_columns_and_are_cut_whole():
     lines = table(("NAME", "X"), [("日本語の仕事" * 3, "1"), ("e\u0301", "2")], 16)
 

@@ -7,12 +7,14 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, IntegrityError
 
 from scheduler_app.access import Caller, calling
 from scheduler_app.lifecycle import RUN_CHOICES, CannotDo
 from scheduler_app.management.arguments import MOMENT_FORMS
 from scheduler_app.management.job_actions import Actions
 from scheduler_app.management.output import until_nobody_reads
+from scheduler_app.management.tables import line
 from scheduler_app.models.audit import Source
 
 
@@ -117,6 +119,16 @@ class Command(BaseCommand):
                 code: int = act(options)
         except CannotDo as error:
             raise CommandError(str(error)) from None
+        except IntegrityError as error:
+            if "one_job_per_name" not in str(error):
+                raise
+            raise CommandError(
+                "Somebody has just created a job of this name. Nothing was done; try again."
+            ) from None
+        except DatabaseError as error:
+            raise CommandError(
+                f"The database does not answer as it should: {line(error)}"
+            ) from None
         except KeyboardInterrupt:
             code = 130
         if code:
