@@ -146,14 +146,18 @@ def _kill_marked(mark: str) -> None:
 
 
 class _Output:
-    """What a program writes, passed on as text while it comes: standard output of this thread is the execution's log."""
+    """What a program writes, passed on line by line while it comes: standard output of this thread is the execution's log.
+
+    Without secrets already, as whoever reads the log of a child process does not know all that the child does.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         self._pipe = process.stdout
         os.set_blocking(self._pipe.fileno(), False)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._line = ""
+        self._rest = ""
+        """Of a line that has not ended yet."""
         self.last_line = ""
         """The last line that is not blank, with secrets hidden, for the error."""
         self.size = 0
@@ -168,9 +172,12 @@ class _Output:
         chunk = os.read(self._pipe.fileno(), CHUNK)
         self.size += len(chunk)
         self.at_end = not chunk
-        text = self._decoder.decode(chunk, final=self.at_end)
-        sys.stdout.write(text)
-        self._note_last_line(text)
+        *lines, self._rest = (self._rest + self._decoder.decode(chunk, self.at_end)).split("\n")
+        for line in lines:
+            self._pass_on(line, "\n")
+        if self.at_end or len(self._rest) > CHUNK:
+            self._pass_on(self._rest, "")
+            self._rest = ""
         return True
 
     def read_rest(self) -> None:
@@ -179,11 +186,10 @@ class _Output:
         while not self.at_end and time.monotonic() < deadline:
             self.read(deadline - time.monotonic())
         self._pipe.close()
+        self._pass_on(self._rest, "")
 
-    def _note_last_line(self, text: str) -> None:
-        *lines, self._line = (self._line + text[-CHUNK:]).split("\n")
-        self._line = self._line[-CHUNK:]
-        for line in (self._line, *reversed(lines)):
-            if line.strip():
-                self.last_line = one_line(scrub(line), 300)
-                return
+    def _pass_on(self, line: str, end: str) -> None:
+        line = scrub(line)
+        sys.stdout.write(line + end)
+        if line.strip():
+            self.last_line = one_line(line, 300)

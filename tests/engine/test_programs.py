@@ -148,7 +148,8 @@ def test_s16_a_secret_is_in_no_table_no_log_and_no_error(
     jobs["echo"] = make_job(
         name="echo", kind="shell", target="echo", arguments={"text": "secret://canary"}
     )
-    jobs["use"] = make_job(name="use", kind="shell", target="use-secret")
+    for name, isolation in (("use", "thread"), ("use in a child", "process")):
+        jobs[name] = make_job(name=name, kind="shell", target="use-secret", isolation=isolation)
     runs = {name: lifecycle.run_now([job.pk], by="tester")[0] for name, job in jobs.items()}
     failing = {"raise", "chain", "exit", "misfit", "refused"}
 
@@ -161,7 +162,8 @@ def test_s16_a_secret_is_in_no_table_no_log_and_no_error(
     assert runs["return"].result == {"********": ["it is ********"]}
     assert "Bearer ********" in runs["refused"].result["body"]
     assert log_of(runs["print"]) == "using ********\n'********'\n"
-    assert log_of(runs["use"]) == "token ********\n"
+    for name in ("use", "use in a child"):
+        assert log_of(runs[name]) == "token ********\n"
     assert runs["raise"].error == "ValueError: ******** is wrong"
     assert "the key was ********" in runs["chain"].traceback
 
