@@ -4,6 +4,6 @@ Nothing here writes a job or an execution: every change is a verb of `lifecycle`
 permission and noted by the verb in the audit trail.
 """
 
-from . import audit, executions, gaps, jobs, nodes, pauses
+from . import audit, calendars, executions, gaps, jobs, nodes, pauses
 
-__all__ = ["audit", "executions", "gaps", "jobs", "nodes", "pauses"]
+__all__ = ["audit", "calendars", "executions", "gaps", "jobs", "nodes", "pauses"]

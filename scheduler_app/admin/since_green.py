@@ -1,0 +1,78 @@
+"""What changed since the last green run? The first questions of whoever looks at a failure, answered beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scheduler_app.models import Execution, Status
+
+from .display import duration, printable
+from .history import Change, changed_fields, changes, shown
+
+BAD = (Status.FAILED, Status.LOST)
+_NOT_TOLD = ("calendar_name", "calendar_days", "paused_at", "paused_by", "paused_until")
+
+
+@dataclass(frozen=True, slots=True)
+class SinceGreen:
+    """The newest failure, the last success before it, and what differs between the two."""
+
+    failure: Execution
+    green: Execution | None
+    """None when there is no success among those that were looked at."""
+    failures: int
+    """How many have failed since."""
+    changes: list[Change]
+    same: list[str]
+    """What is the same, so that nobody has to look."""
+    took: str
+
+
+def since_green(executions: Sequence[Execution], usual: str) -> SinceGreen | None:
+    """Of a job's executions, newest first; None unless the newest that ended went wrong. One statement if it did."""
+    ended = [execution for execution in executions if execution.finished_at is not None]
+    ended = [execution for execution in ended if execution.status != Status.CANCELLED]
+    if not ended or ended[0].status not in BAD:
+        return None
+    failure = ended[0]
+    green = next((one for one in ended if one.status == Status.SUCCEEDED), None)
+    count = ended.index(green) if green else len(ended)
+    took = duration(failure.duration)
+    if took and usual:
+        took += f", usually {usual}"
+    found, same = ([], []) if green is None else _compared(green, failure)
+    return SinceGreen(failure, green, count, found, same, took)
+
+
+def _compared(green: Execution, failure: Execution) -> tuple[list[Change], list[str]]:
+    definitions = _definitions(green, failure)
+    before, after = definitions[green.pk], definitions[failure.pk]
+    names = [name for name in changed_fields(before, after) if name not in _NOT_TOLD]
+    found = changes(before, after, names)
+    same = [] if "arguments" in names else ["arguments"]
+    if not [name for name in names if name != "arguments"]:
+        same.append("definition")
+    for name, old, new in (
+        ("release", green.release, failure.release),
+        ("node", _node(green), _node(failure)),
+    ):
+        if old == new:
+            same.append(name)
+        else:
+            found.append(Change(name, name.capitalize(), shown(name, old), shown(name, new)))
+    return found, same
+
+
+def _definitions(*executions: Execution) -> dict[int, dict[str, Any]]:
+    """What each ran with: its revision, and over it what was given for it alone."""
+    rows = Execution.objects.filter(pk__in=[one.pk for one in executions])
+    return {
+        pk: {**(definition or {}), **(spec or {})}
+        for pk, definition, spec in rows.values_list("pk", "revision__spec", "spec")
+    }
+
+
+def _node(execution: Execution) -> str:
+    return printable(execution.node.name) if execution.node else ""
