@@ -21,8 +21,10 @@ from .display import clock, printable, zone_of
 from .filters import JobFilter, MenuFilter, whole_number
 from .job_filters import known_queues
 
-JOBS_FOUND = 200
-"""Jobs that a search by name takes together."""
+NAMES_TAKEN = 10
+"""Parts of a job's name in one search."""
+JOBS_NAMED = 12
+"""Of the jobs that a search found, those that the list names."""
 NODES_IN_MENU = 20
 
 PERIODS = {
@@ -152,7 +154,7 @@ class Asked:
 
     selection: Selection
     jobs: tuple[tuple[int, str], ...]
-    """Ids and names of the jobs that were searched for by name."""
+    """Ids and names of some jobs that were searched for by name."""
 
 
 def selection_of(given: Mapping[str, str], *, now: datetime) -> Asked:
@@ -203,6 +205,8 @@ def in_words(selection: Selection) -> list[tuple[str, str]]:
         shown = list(names.values_list("name", flat=True)[:10])
         more = len(selection.jobs) - len(shown)
         words.append(("Job", ", ".join(shown) + (f" and {more} more" if more > 0 else "")))
+    if selection.job_names:
+        words.append(("Name of the job has", ", ".join(selection.job_names)))
     for label, values in (("Queue", selection.queues), ("Trigger", selection.triggers)):
         if values:
             words.append((label, ", ".join(values)))
@@ -239,11 +243,16 @@ def _search(text: str) -> tuple[dict[str, Any], tuple[tuple[int, str], ...]]:
     parts: dict[str, Any] = {"arguments": tuple(arguments), "error": error}
     if not names:
         return parts, ()
-    jobs = Job.including_deleted.all()
-    for name in names[:10]:
+    names = names[:NAMES_TAKEN]
+    jobs = Job.including_deleted.order_by("name")
+    for name in names:
         jobs = jobs.filter(name__icontains=name)
-    found = tuple(jobs.order_by("-id").values_list("pk", "name")[:JOBS_FOUND])
-    parts["jobs"] = tuple(pk for pk, _ in found)
+    found = tuple(jobs.values_list("pk", "name")[: JOBS_NAMED + 1])
+    if len(found) > 1:
+        parts["job_names"] = tuple(names)
+    else:
+        # An index knows the executions of one job.
+        parts["jobs"] = tuple(pk for pk, _ in found)
     return parts, found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import Any
 
 from django.contrib.admin.views.main import ChangeList
@@ -16,6 +15,7 @@ from scheduler_app.models import Execution
 from .base import CappedPaginator, ReadOnlyAdmin
 from .execution_bulk import bulk_links
 from .execution_filters import (
+    JOBS_NAMED,
     SEARCH_HELP,
     NodeFilter,
     OfJobFilter,
@@ -29,8 +29,6 @@ from .execution_filters import (
 from .filters import whole_number
 from .overview import pulse_of
 
-JOBS_NAMED = 12
-"""Of the jobs that a search found, those that the list names."""
 BOUNDS = ("since", "until")
 KEYS = ("before", "after")
 
@@ -62,7 +60,7 @@ class ExecutionChangeList(ChangeList):
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         asked = selection_of(request.GET, now=pulse_of(request).now)
         self.selection = asked.selection
-        self.jobs_found = sorted(asked.jobs, key=itemgetter(1)) if len(asked.jobs) > 1 else []
+        self.jobs_found = asked.jobs if len(asked.jobs) > 1 else ()
         self._before = _key(request.GET.get("before", ""))
         self._after = None if self._before else _key(request.GET.get("after", ""))
         super().__init__(request, *args, **kwargs)

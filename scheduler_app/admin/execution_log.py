@@ -16,10 +16,10 @@ from scheduler_app.rules.masking import masked_text
 from .base import ReadOnlyAdmin
 from .display import printable
 
-LOG_SHOWN = 64 * 1024
+LOG_SHOWN = 48 * 1024
 """Characters of a log on one page; what lies before is a page of its own, and the whole can be downloaded."""
-PIECES_SHOWN = 1500
-"""Changes of colour on one page; a log with more is shown without."""
+PIECES_SHOWN = 1000
+"""Changes of colour on one page; what lies before them is shown without."""
 CHUNKS_AT_ONCE = 20
 """Pieces of a log that a page which follows it is given at a time."""
 
@@ -63,7 +63,8 @@ def pieces_of(text: str, style: str = PLAIN) -> tuple[list[Piece], str]:
     *found, (goes_on, _) = coloured(masked_text(text), style)
     pieces = [(words, printable(piece)) for words, piece in found]
     if len(pieces) > PIECES_SHOWN:
-        pieces = [(PLAIN, "".join(piece for _, piece in pieces))]
+        plain = "".join(piece for _, piece in pieces[:-PIECES_SHOWN])
+        pieces = [(PLAIN, plain), *pieces[-PIECES_SHOWN:]]
     return pieces, goes_on
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
-from scheduler_app.models import Execution, JobRevision, Status, Trigger
+from scheduler_app.models import Execution, Job, JobRevision, Status, Trigger
 from scheduler_app.models.execution import LIVE, UNSUCCESSFUL
 from scheduler_app.rules.problems import Invalid, Problem
 
@@ -40,6 +40,8 @@ class Selection:
     statuses: tuple[str, ...] = ()
     jobs: tuple[int, ...] | None = None
     """Ids; None for any job, () for none."""
+    job_names: tuple[str, ...] = ()
+    """Parts of the job's name, in any case; it has all of them."""
     queues: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
     nodes: tuple[int, ...] = ()
@@ -76,7 +78,8 @@ class Selection:
     def is_tried(self) -> bool:
         """Whether there is a condition that no index helps with."""
         return bool(
-            self.queues
+            self.job_names
+            or self.queues
             or self.triggers
             or self.nodes
             or self.arguments
@@ -109,6 +112,11 @@ class Selection:
         """Those of them that all other conditions let through."""
         if len(self.jobs or ()) > 1:
             executions = executions.filter(job_id__in=self.jobs or ())
+        if self.job_names:
+            jobs = Job.including_deleted.all()
+            for part in self.job_names:
+                jobs = jobs.filter(name__icontains=part)
+            executions = executions.filter(job_id__in=jobs.values("pk"))
         if self.queues:
             executions = executions.filter(queue__in=self.queues)
         if self.triggers:
@@ -269,6 +277,7 @@ class _Reader:
             ids=self._ids("ids") if self._values.get("ids") is not None else None,
             statuses=self._words("statuses", Status.values),
             jobs=self._ids("jobs") if self._values.get("jobs") is not None else None,
+            job_names=self._words("job_names"),
             queues=self._words("queues"),
             triggers=self._words("triggers", Trigger.values),
             nodes=self._ids("nodes"),

@@ -292,7 +292,9 @@ def test_arguments_are_found_wherever_they_are_stored(path: str, value: str, fou
 def test_a_selection_survives_as_json() -> None:
     selection = Selection(
         statuses=("failed", "lost"),
+        ids=(),
         jobs=(),
+        job_names=("nightly",),
         queues=("mail",),
         triggers=("api",),
         nodes=(3,),

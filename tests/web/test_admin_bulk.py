@@ -57,6 +57,20 @@ def test_the_list_leads_to_the_question_and_the_question_to_the_end(operator: Br
     assert f"job={job.pk}" in back.address and "error%3Apaper" in back.address
 
 
+def test_a_search_by_name_means_all_jobs_that_it_finds(operator: Browser) -> None:
+    for number in range(15):
+        make_failures(make_job(name=f"nightly mails {number}"), 1)
+    make_failures(make_job(name="mails of the day"), 1)
+
+    page = operator.open(f"{EXECUTIONS}?q=nightly+mails")
+    assert page.main.count("All of one job: nightly mails 0") == 1
+    page = operator.open(page.links["Retry…"])
+    assert "Name of the job has nightly, mails" in page.main
+
+    operator.press("Retry 15 executions")
+    assert Execution.objects.filter(status="failed").count() == 1
+
+
 def test_the_question_says_what_cannot_be(operator: Browser) -> None:
     make_execution(make_job(name="mails"))
 
