@@ -15,6 +15,7 @@ import psycopg
 from .catalogue import fault, no_exits, no_reruns_and_no_exits, some_rescues
 from .cluster import LEASE_S, X_S, Stage
 from .plan import Wanted, work
+from .sizes import Sizes
 from .web import Web
 
 # --- F4: the database goes away -----------------------------------------------------------------
@@ -379,6 +380,7 @@ def _crowd(number: int) -> Wanted:
     only_more=True,
 )
 def rot(stage: Stage, seconds: float) -> None:
+    sizes = Sizes(stage)
     began = time.time()
     with (
         stage.ledger.band("old snapshot", unable=False),
@@ -395,6 +397,7 @@ def rot(stage: Stage, seconds: float) -> None:
     stage.ledger.note(
         f"from made to claimed, median: {first * 1000:.0f} ms, at the end {last * 1000:.0f} ms"
     )
+    sizes.compare(f"{seconds:.0f} s of fifty jobs a second")
     # The tick of one turn is noise; three times as slow and more than that is not.
     if last > 3 * first + 0.05:
         stage.problems.append(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 
 from scheduler_app.management.drill.evidence import Definition, Evidence
@@ -18,6 +16,7 @@ from .cluster import LEASE_S, X_S, Stage
 from .database_faults import run_by_hand
 from .jobs.payloads import ERRORS, OUTPUTS, PAYLOADS
 from .plan import Wanted, work
+from .sizes import Sizes
 from .web import Answer, Web
 
 JOBS = "tests.faults.jobs.tasks"
@@ -52,6 +51,7 @@ RETURNING id, name
     settings={"SCHEDULER_THREADS": "16"},
 )
 def herd(stage: Stage, seconds: float) -> None:
+    sizes = Sizes(stage)
     due = int(time.time() + max(seconds, 10.0) + 20.0)
     schedule = f"@at {datetime.fromtimestamp(due, UTC):%Y-%m-%dT%H:%M:%S}Z"
     asked = time.time()
@@ -75,6 +75,7 @@ def herd(stage: Stage, seconds: float) -> None:
         timeout_s=300.0,
     )
     stage.ledger.note(f"{HERD} executions were over {time.time() - due:.1f} s after they were due")
+    sizes.compare(f"{HERD} executions")
 
 
 # --- F14: poison ----------------------------------------------------------------------------------
@@ -373,13 +374,6 @@ def nothing_left(stage: Stage, evidence: Evidence) -> list[str]:
     return problems
 
 
-def size_of(pid: int) -> tuple[int, int]:
-    """Threads and open files of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    threads = next(line for line in status.splitlines() if line.startswith("Threads:"))
-    return int(threads.split()[1]), len(os.listdir(f"/proc/{pid}/fd"))
-
-
 @fault(
     "F17",
     "a hundred jobs that are deaf to their timeout, programs with grandchildren, a server that trickles",
@@ -395,7 +389,7 @@ def timeouts(stage: Stage, seconds: float) -> None:
         f"http://127.0.0.1:{stage.cluster.webhook.port}/slow",
         stage.ids["a server that trickles"],
     )
-    before = {keeper.name: size_of(keeper.pid) for keeper in stage.nodes.values()}
+    sizes = Sizes(stage)
     batches = 10
     for _ in range(batches):
         run_by_hand(stage, "deaf to its timeout", 100 // batches)
@@ -415,13 +409,7 @@ def timeouts(stage: Stage, seconds: float) -> None:
     )
     # What is deaf comes back after three seconds and finds its place taken.
     time.sleep(6.0)
-    for keeper in stage.nodes.values():
-        after = size_of(keeper.pid)
-        stage.ledger.note(
-            f"{keeper.name}: threads and files before {before[keeper.name]}, after a hundred timeouts {after}"
-        )
-        if after[0] > before[keeper.name][0] + 6 or after[1] > before[keeper.name][1] + 12:
-            stage.problems.append(f"{keeper.name} grew from {before[keeper.name]} to {after}")
+    sizes.compare("a hundred timeouts")
 
 
 # --- F19: hostile payloads --------------------------------------------------------------------------

@@ -452,6 +452,14 @@ def test_a_miss_is_lawful_while_nobody_was_able():
     assert "unlawful_gap" not in kinds(evidence)
 
 
+def test_an_outage_excuses_an_overlap_that_the_journal_does_not_show():
+    evidence = honest()
+    an_overlap_with_nothing(evidence)
+    evidence.ledger.bands.append(Band("updates sleep", T0 + 28, T0 + 31))
+
+    assert "unlawful_gap" not in kinds(evidence)
+
+
 def test_a_miss_is_not_excused_by_trouble_of_one_node():
     evidence = honest()
     missed(evidence)

@@ -161,6 +161,13 @@ class Scene:
         """Whether this node was able all the time from `since` to `until`."""
         return any(begin <= since and until <= end for begin, end in self._able.get(node_id, []))
 
+    def in_outage(self, at: float) -> bool:
+        """Whether no node was able to do anything at that moment, or a moment before."""
+        return any(
+            band.unable and not band.node and band.began <= at <= band.ended + STARTING_S
+            for band in self.ledger.bands
+        )
+
     def stalled_s(self, since: float, until: float) -> float:
         """For how long the machine itself stood still in between."""
         return sum(
