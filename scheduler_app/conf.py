@@ -15,6 +15,9 @@ from django.core.signals import setting_changed
 from scheduler_app.rules.addresses import allowance_problems
 from scheduler_app.rules.commands import command_problems
 
+KINDS = ("task", "http", "management", "shell")
+"""Of targets; what a site may switch on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerConfig:
@@ -118,6 +121,11 @@ class SchedulerConfig:
             found.append(
                 f"lease ({self.lease}) must be at least twice poll_interval ({self.poll_interval})."
             )
+        found += [
+            f"kinds: {kind!r} is not a kind of target; there are {', '.join(KINDS)}."
+            for kind in self.kinds
+            if kind not in KINDS
+        ]
         if self.secrets_directory and not self.secrets_directory.startswith("/"):
             found.append(
                 f"secrets_directory must be an absolute path, got {self.secrets_directory!r}."

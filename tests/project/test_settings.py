@@ -134,6 +134,7 @@ def test_a_file_of_variables_is_read_and_the_environment_wins(load: Any, directo
         ({"DATABASE_URL": "postgres://u:hidden@h:x/n"}, "DATABASE_URL must look like"),
         ({"SCHEDULER_THREADS": "0"}, "threads must be at least 1, got 0."),
         ({"SCHEDULER_LEASE": "10s"}, "SCHEDULER_LEASE must be a number, got '10s'."),
+        ({"SCHEDULER_KINDS": "task,shel"}, "'shel' is not a kind of target; there are task, http"),
         ({"SCHEDULER_SHELL_COMMANDS": "[]"}, "SCHEDULER_SHELL_COMMANDS must be a JSON object"),
         ({"SCHEDULER_SHELL_COMMANDS": '{"x": ["rm"]}'}, "must begin with the absolute path"),
         ({"SCHEDULER_SECRETS_DIRECTORY": "here"}, "secrets_directory must be an absolute path"),

@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.test import override_settings
 
-from scheduler_app.conf import SchedulerConfig
+from scheduler_app.conf import KINDS, SchedulerConfig
 from scheduler_app.targets import get_target, kinds, target_problems
 from scheduler_app.targets.base import CurrentExecution, InvalidTarget, UnknownTarget
 from scheduler_app.targets.http import HttpTarget
@@ -28,6 +28,11 @@ def test_an_unknown_kind_is_unknown_here_and_names_the_known_ones():
 
     [problem] = target_problems("robot", "rm", {})
     assert problem.field == "kind"
+
+
+def test_the_kinds_that_a_site_may_switch_on_are_those_that_there_are():
+    with override_settings(SCHEDULER={"kinds": KINDS}):
+        assert tuple(kinds()) == KINDS
 
 
 def test_a_kind_that_is_switched_off_is_refused_and_names_the_setting():
