@@ -24,6 +24,16 @@ print(os.getpid(), child.pid, flush=True)
 time.sleep(600)
 """
 CANARY = "canary-in-a-coal-mine-8261"
+OTHER = "another-canary-that-only-a-child-knows"
+
+
+def use_secret(name: str) -> dict[str, object]:
+    """A command of the allow-list that prints a secret of its environment."""
+    program = "import os; print('token', os.environ['TOKEN'])"
+    return {
+        "argv": [sys.executable, "-I", "-c", program],
+        "environment": {"TOKEN": f"secret://{name}"},
+    }
 
 
 @pytest.fixture
@@ -34,13 +44,8 @@ def start_allowing(start_node, monkeypatch, settings):
         commands = {
             "sleep": [sys.executable, "-I", "-c", SLEEP],
             "echo": ["/bin/echo", "--", "{arguments.text}"],
-            "use-secret": {
-                "argv": [
-                    *(sys.executable, "-I", "-c"),
-                    "import os; print('token', os.environ['TOKEN'])",
-                ],
-                "environment": {"TOKEN": "secret://canary"},
-            },
+            "use-secret": use_secret("canary"),
+            "use-other": use_secret("other"),
         }
         settings.SCHEDULER = {
             **settings.SCHEDULER,
@@ -122,6 +127,7 @@ def test_s16_a_secret_is_in_no_table_no_log_and_no_error(
     node = start_allowing(
         env={
             "SCHEDULER_SECRET_CANARY": CANARY,
+            "SCHEDULER_SECRET_OTHER": OTHER,
             "SCHEDULER_HTTP_ALLOWED_HOSTS": "127.0.0.1",
             "LOG_LEVEL": "DEBUG",
         }
@@ -148,8 +154,11 @@ def test_s16_a_secret_is_in_no_table_no_log_and_no_error(
     jobs["echo"] = make_job(
         name="echo", kind="shell", target="echo", arguments={"text": "secret://canary"}
     )
-    for name, isolation in (("use", "thread"), ("use in a child", "process")):
-        jobs[name] = make_job(name=name, kind="shell", target="use-secret", isolation=isolation)
+    jobs["use"] = make_job(name="use", kind="shell", target="use-secret")
+    # The node itself never looks this one up.
+    jobs["use in a child"] = make_job(
+        name="use in a child", kind="shell", target="use-other", isolation="process"
+    )
     runs = {name: lifecycle.run_now([job.pk], by="tester")[0] for name, job in jobs.items()}
     failing = {"raise", "chain", "exit", "misfit", "refused"}
 
@@ -171,7 +180,9 @@ def test_s16_a_secret_is_in_no_table_no_log_and_no_error(
     for execution in runs.values():
         finished(execution)
 
-    assert CANARY not in everything_in_the_database()
+    everything = everything_in_the_database()
+    assert CANARY not in everything
+    assert OTHER not in everything
     client.force_login(django_user_model.objects.create_superuser("root"))
     for execution in runs.values():
         for page in (
