@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,33 @@ def test_no_process_outlives_its_execution_though_it_ignores_sigterm_or_fled(
 
     for pid in map(int, pids.read_text().split()):
         wait_until(lambda pid=pid: has_ended(pid))
+
+
+QUIET = """
+import subprocess, sys
+quiet = subprocess.DEVNULL
+child = subprocess.Popen(
+    [sys.executable, "-c", "import time; time.sleep(600)"],
+    stdout=quiet, stderr=quiet, start_new_session=sys.argv[1] == "daemon",
+)
+print(child.pid)
+"""
+
+
+@pytest.mark.parametrize("how", ["helper", "daemon"])
+def test_what_a_program_leaves_behind_in_silence_ends_unless_it_was_detached_on_purpose(
+    allow, run, capsys, how
+):
+    allow(leave=(QUIET, [how]))
+
+    assert run("leave")["exit_code"] == 0
+
+    pid = int(capsys.readouterr().out)
+    if how == "helper":
+        wait_until(lambda: has_ended(pid))
+    else:
+        assert not has_ended(pid)
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_output_without_end_is_read_on_and_its_amount_told(allow, run, monkeypatch):
