@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run password test test-latest test-zones bench loadtest bench-pages faults faults-long check format clean venv venv-dev venv-latest
+.PHONY: help run password test test-latest test-zones test-schema test-client bench loadtest bench-pages faults faults-long check format clean venv venv-dev venv-latest
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,17 @@ faults: venv-dev ## break running nodes on purpose, in every way that docs/fault
 
 faults-long: venv-dev ## the same for release candidates, and an hour of everything at once (a night)
 	@FAULTS=long exec $(BIN)/python -m pytest -n $(WORKERS) tests/faults $(ARGS)
+
+test-schema: venv-dev ## hold the API to its document for long: every phase of schemathesis (SCHEMA_EXAMPLES=100 SCHEMA_SEED=1)
+	@SCHEMA_PHASES=examples,coverage,fuzzing,stateful SCHEMA_EXAMPLES=$${SCHEMA_EXAMPLES:-100} \
+		exec $(BIN)/python -m pytest -n 0 tests/web/test_api_contract.py $(ARGS)
+
+VENV_CLIENT := .venv-client
+
+test-client: venv-dev ## a client that a public generator makes from the API's document creates, runs and watches a job
+	@test -x $(VENV_CLIENT)/bin/openapi-python-client || { \
+		$(BIN)/python -m venv $(VENV_CLIENT) && $(VENV_CLIENT)/bin/pip install -q "openapi-python-client>=0.26,<1"; }
+	@CLIENT_VENV=$(CURDIR)/$(VENV_CLIENT) exec $(BIN)/python -m pytest -n 0 tests/web/test_api_client.py $(ARGS)
 
 # What `check --deploy` looks at: settings as in production. It connects to no database.
 PRODUCTION := DEBUG=0 DATABASE_URL=postgresql://localhost/unused ALLOWED_HOSTS=example.org \
@@ -62,7 +73,7 @@ format: venv-dev ## format the code and repair what can be repaired
 	$(BIN)/ruff format .
 
 clean: ## remove virtual environments and caches; the data in var/ stays
-	rm -rf $(VENV) $(VENV_LATEST) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV_LATEST) $(VENV_CLIENT) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv:

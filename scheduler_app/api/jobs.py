@@ -322,7 +322,7 @@ class JobViewSet(JobHistory):
         given = self.get_serializer(data=request.data)
         given.is_valid(raise_exception=True)
         # Programs call this more than all else: it reads no more than it needs.
-        found = find_job(job, Job.objects.all())
+        found = find_job(job, self.get_queryset().select_related(None))
         arguments = unmasked(given.validated_data.get("arguments"), found.arguments)
         if places := mask_places(arguments, "arguments"):
             raise Refused([masked_problem(place) for place in places])
@@ -360,12 +360,16 @@ def what_resume_runs(job: Job, run: str) -> dict[str, Any]:
 
 def require_match(request: Request, job: Job) -> None:
     """Refuse an edit whose `If-Match` does not name the job's version, or that wants no job to be there."""
-    if request.headers.get("If-None-Match", "").strip() == "*":
-        raise PreconditionFailed(f"There is a job {job.name!r} already.")
-    header = request.headers.get("If-Match")
-    if header is None:
-        return
-    # A proxy that compresses turns "5" into W/"5".
-    read = {tag.removeprefix("W/").strip('"') for tag in parse_etags(header) or [header]}
-    if not read & {"*", str(job.version)}:
+    if _names(request.headers.get("If-None-Match"), job):
+        raise PreconditionFailed(f"There is a job {job.name!r} already, of version {job.version}.")
+    if _names(request.headers.get("If-Match"), job) is False:
         raise Stale(job, status=412)
+
+
+def _names(header: str | None, job: Job) -> bool | None:
+    """Whether the tags of a header name the job as it is; None without a header."""
+    if header is None:
+        return None
+    # A proxy that compresses turns "5" into W/"5".
+    tags = {tag.removeprefix("W/").strip('"') for tag in parse_etags(header) or [header]}
+    return bool(tags & {"*", str(job.version)})

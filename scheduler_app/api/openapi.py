@@ -38,7 +38,7 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
         'The version that was read, as its ETag has it (`"3"`); another one by now is a 412.',
     ),
     IF_NONE_MATCH: (
-        {"type": "string", "enum": ["*"]},
+        {"type": "string"},
         "`*`: only if there is none yet; a 412 else.",
     ),
     IDEMPOTENCY_KEY: (
@@ -151,7 +151,8 @@ class Schema(AutoSchema):
         found = {401, 403, 429, 503}
         if operation.query or operation.body or self.method in ("POST", "PUT", "PATCH"):
             found.add(400)
-        if "{" in self.path:
+        # A filter by a job that there is not selects nothing that could be shown.
+        if "{" in self.path or (operation.query and "job" in operation.query().fields):
             found.add(404)
         if operation.body or self.method in ("POST", "PUT", "PATCH"):
             found |= {411, 413, 415}
@@ -215,9 +216,9 @@ class BasicScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
 
 def tidy_paths(endpoints: Iterable[Any]) -> list[Any]:
     """Before the document is made: addresses as people write them, and only those that stand for something."""
+    prefix = spectacular_settings.SCHEMA_PATH_PREFIX
     return [
-        (re.sub(r"(?<=.)[/?]+$", "", path), regex, method, callback)
+        (re.sub(r"[/?]+$", "", path) if path != f"{prefix}/" else path, regex, method, callback)
         for path, regex, method, callback in endpoints
-        if path.startswith(spectacular_settings.SCHEMA_PATH_PREFIX)
-        and getattr(callback.cls, "operations", None)
+        if path.startswith(prefix) and getattr(callback.cls, "operations", None)
     ]

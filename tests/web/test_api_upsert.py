@@ -86,8 +86,11 @@ def test_conditions_say_whether_there_must_be_a_job_or_must_be_none(editor: ApiC
     created = editor.put(f"{API}/jobs/a", BODY, HTTP_IF_NONE_MATCH="*")
     taken = editor.put(f"{API}/jobs/a", BODY, HTTP_IF_NONE_MATCH="*")
     stale = editor.put(f"{API}/jobs/a", BODY, HTTP_IF_MATCH='"7"')
+    same = editor.put(f"{API}/jobs/a", BODY, HTTP_IF_NONE_MATCH='"1"')
+    other = editor.put(f"{API}/jobs/a", BODY, HTTP_IF_NONE_MATCH='"7", "8"')
 
     assert [r.status_code for r in (no_job, created, taken, stale)] == [412, 201, 412, 412]
+    assert [r.status_code for r in (same, other)] == [412, 200]
     assert no_job.json()["code"] == "precondition_failed"
 
 
