@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rest_framework import renderers
@@ -31,8 +32,32 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         renderer_context: Mapping[str, Any],
     ) -> dict[str, Any]:
         context = super().get_context(data, accepted_media_type, renderer_context)
-        actions = context["extra_actions"] or {}
-        return {**context, "code_style": "", "extra_actions": None, "actions": actions.items()}
+        actions = list(_actions(context["view"], context["request"], context["extra_actions"]))
+        return {**context, "code_style": "", "extra_actions": None, "actions": actions}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What else can be done with what a page shows."""
+
+    name: str
+    url: str
+    is_pressed: bool
+    """It changes something and needs nothing to be said: a button. The others are pages of their own."""
+
+
+def _actions(view: Any, request: Any, urls: Mapping[str, str] | None) -> Iterator[Action]:
+    """Those that the user may take."""
+    for function in view.get_extra_actions() if urls else ():
+        other = type(view)(**function.kwargs)
+        url = (urls or {}).get(other.get_view_name())
+        permissions = view.needs.get(function.__name__, ())
+        if url is None or not all(map(request.user.has_perm, permissions)):
+            continue
+        body = view.operations[function.__name__].body
+        needs_words = body and any(field.required for field in body().fields.values())
+        is_post = "post" in function.mapping
+        yield Action(other.get_view_name(), url, is_pressed=is_post and not needs_words)
 
 
 class PlainTextRenderer(renderers.BaseRenderer):

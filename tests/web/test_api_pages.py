@@ -82,6 +82,26 @@ def test_a_page_of_a_job_leads_to_its_actions() -> None:
     assert 'name="reason"' in Browser("operator").get(f"jobs/{job.pk}/pause", status=405)
 
 
+def test_actions_are_buttons_for_who_may_press_them() -> None:
+    job = make_job()
+    browser = Browser("operator")
+    address = f"http://testserver{API}/jobs/{job.pk}"
+
+    page = browser.get(f"jobs/{job.pk}")
+    viewers = Browser("viewer").get(f"jobs/{job.pk}")
+
+    for action in ("pause", "resume", "run", "skip-next"):
+        assert f'<form method="post" action="{address}/{action}"' in page
+        assert f"{address}/{action}" not in viewers
+    # It needs a range to be said first.
+    assert f'action="{address}/backfill"' not in page
+    assert f'href="{address}/backfill"' in page
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[1]
+    pressed = browser.client.post(f"{API}/jobs/{job.pk}/run", {"csrfmiddlewaretoken": token})
+    assert pressed.status_code == 202
+    assert Execution.objects.get().job_id == job.pk
+
+
 def test_a_job_is_created_by_the_form() -> None:
     fields = {
         "name": "a",
