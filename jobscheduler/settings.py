@@ -99,6 +99,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "jobscheduler.middleware.liveness",
     "jobscheduler.middleware.readiness",
+    "scheduler_app.middleware.SchedulerMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -106,7 +107,6 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "scheduler_app.middleware.caller",
 ]
 
 ROOT_URLCONF = "jobscheduler.urls"
@@ -149,6 +149,7 @@ REST_FRAMEWORK = {
     # Basic comes first, so that who is not known gets 401 and learns how to log in.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "scheduler_app.api.authentication.BasicAuthentication",
+        "scheduler_app.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],

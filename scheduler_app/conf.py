@@ -65,6 +65,18 @@ class SchedulerConfig:
     audit_retention_days: float = 365.0
     """Entries of the audit trail older than this are removed."""
 
+    writes_per_minute: int = 1200
+    """How often one user or token may change something, over the API or in the admin; 0: any number."""
+
+    runs_per_minute: int = 3000
+    """How many runs one user or token may ask for; 0: any number."""
+
+    login_failures_per_minute: int = 10
+    """How many wrong passwords and tokens one address may try; 0: any number."""
+
+    web_statement_timeout: float = 5.0
+    """A query of a page or of the API that takes longer is given up; 0: never."""
+
     trusted_proxies: int = 0
     """How many proxies before the web processes set `X-Forwarded-For`; 0: the header is not believed."""
 
@@ -111,6 +123,10 @@ class SchedulerConfig:
             "drain_timeout",
             "kill_grace",
             "unknown_target_grace",
+            "writes_per_minute",
+            "runs_per_minute",
+            "login_failures_per_minute",
+            "web_statement_timeout",
             "trusted_proxies",
             "memory_limit_mb",
             "cpu_limit_s",

@@ -1,5 +1,14 @@
 """Who may do what: the caller of a verb, and where the request came from. Below admin, API and commands alike."""
 
 from .caller import Caller, RequestCaller, calling, current_caller
+from .rights import NotAllowed, require_kinds, require_targets
 
-__all__ = ["Caller", "RequestCaller", "calling", "current_caller"]
+__all__ = [
+    "Caller",
+    "NotAllowed",
+    "RequestCaller",
+    "calling",
+    "current_caller",
+    "require_kinds",
+    "require_targets",
+]

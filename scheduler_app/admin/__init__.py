@@ -4,6 +4,11 @@ Nothing here writes a job or an execution: every change is a verb of `lifecycle`
 permission and noted by the verb in the audit trail.
 """
 
-from . import audit, calendars, executions, gaps, jobs, nodes, pauses
+from django.contrib import admin
 
-__all__ = ["audit", "calendars", "executions", "gaps", "jobs", "nodes", "pauses"]
+from . import audit, calendars, executions, gaps, jobs, nodes, pauses, tokens
+from .login import LoginForm
+
+__all__ = ["audit", "calendars", "executions", "gaps", "jobs", "nodes", "pauses", "tokens"]
+
+admin.site.login_form = LoginForm

@@ -36,6 +36,7 @@ _REASONS = {
     "invalid_target": "the target cannot run",
     "invalid_arguments": "the arguments do not fit",
     "job_deleted": "the job was deleted",
+    "owner_not_entitled": "its owner may not let it run any more",
     "node_died": "its node died",
     "drained": "its node stopped",
     "overlap": "the next one took its place",

@@ -10,6 +10,8 @@ from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import QueryDict
 
+from scheduler_app.access import current_caller
+from scheduler_app.access.rights import refusal
 from scheduler_app.models import Job, JobRevision
 from scheduler_app.rules.masking import has_mask, masked, masked_text, unmasked
 from scheduler_app.rules.zones import zone_names, zone_problem
@@ -194,6 +196,7 @@ class JobForm(ArgumentsByField, _JobModelForm):
                 values["arguments"] = self._with_secrets(self.arguments_by_field(values))
             except ValidationError as error:
                 self.add_error("arguments", error)
+        self._refuse_foreign_target(values)
         name = values.get("timezone") or ""
         if not zone_problem(name):
             for field in MOMENTS:
@@ -202,6 +205,18 @@ class JobForm(ArgumentsByField, _JobModelForm):
         if self.instance.pk and not self.is_preview:
             self._refuse_stale_edit(values)
         return values
+
+    def _refuse_foreign_target(self, values: Mapping[str, Any]) -> None:
+        """Say here what `lifecycle` would refuse: a target that the user has no right to use."""
+        user = current_caller().user
+        kind, target = values.get("kind"), values.get("target")
+        if user is None or not kind or not target:
+            return
+        stored = (self.initial.get("kind"), self._stored_target, self._stored_arguments)
+        if self.instance.pk and stored == (kind, target, values.get("arguments")):
+            return
+        if why := refusal(user, kind, target):
+            self.add_error("target", why)
 
     def _refuse_stale_edit(self, values: Mapping[str, Any]) -> None:
         """What others changed meanwhile and this form would set back is named; saving again is then a decision."""

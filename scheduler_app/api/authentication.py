@@ -1,4 +1,7 @@
-"""Who calls: a name and password with each request, or the session of somebody who is logged in."""
+"""Who calls: a token, a name and password with each request, or the session of somebody who is logged in.
+
+After too many failures from an address nothing is compared any more until the minute is over.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,11 @@ from typing import Any
 from django.conf import settings
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
+
+from scheduler_app.access.caller import client_address
+from scheduler_app.access.throttling import note_failed_login, refuse_guessing
+from scheduler_app.access.tokens import BadToken, recognise
+from scheduler_app.models import ApiToken
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -30,8 +38,32 @@ class BasicAuthentication(authentication.BasicAuthentication):
     ) -> tuple[Any, None]:
         if "\0" in userid + password:
             raise exceptions.AuthenticationFailed("Invalid username/password.")
+        # A failure is counted where Django tells of it, as those on the login page are.
+        refuse_guessing(client_address(request), userid)
         found: tuple[Any, None] = super().authenticate_credentials(userid, password, request)
         return found
+
+
+class TokenAuthentication(authentication.BaseAuthentication):
+    """`Authorization: Bearer …`, with a token that its user made; no cookie, so no CSRF."""
+
+    def authenticate(self, request: Request) -> tuple[Any, ApiToken] | None:
+        """The token's user, and the token, which `permissions` asks for its scopes."""
+        words = authentication.get_authorization_header(request).split()
+        if not words or words[0].lower() != b"bearer":
+            return None
+        address = client_address(request._request)
+        refuse_guessing(address)
+        try:
+            token = recognise(words[1].decode(errors="replace") if len(words) == 2 else "")
+        except BadToken as error:
+            note_failed_login(address)
+            raise exceptions.AuthenticationFailed(str(error)) from None
+        return token.user, token
+
+    def authenticate_header(self, request: Request) -> str:
+        """What a 401 asks for."""
+        return 'Bearer realm="jobscheduler"'
 
 
 def _is_cross_site(request: Request) -> bool:

@@ -16,9 +16,11 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from scheduler_app.access.throttling import WRITES, spend
 from scheduler_app.rules.problems import Problem
 
 from . import errors
+from .authentication import SAFE_METHODS
 from .links import Links
 from .openapi import Schema
 from .operations import Operation
@@ -49,6 +51,11 @@ class ApiView(APIView):
         # Before anything reads the body, which looking for a CSRF token in a form does already.
         self.check_body(request)
         super().initial(request, *args, **kwargs)
+
+    def check_throttles(self, request: Request) -> None:
+        """After the rights, so that what is refused anyway costs nothing."""
+        if request.method not in SAFE_METHODS:
+            spend(WRITES)
 
     def check_body(self, request: Request) -> None:
         """Refuse what is too long to be read, and what would be read as an empty body."""

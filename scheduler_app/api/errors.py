@@ -23,8 +23,10 @@ from rest_framework.response import Response
 from rest_framework.utils.serializer_helpers import ReturnDict
 from rest_framework.views import set_rollback
 
+from scheduler_app.access.throttling import TooOften
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Job
+from scheduler_app.models.clock import is_too_slow
 from scheduler_app.rules.masking import is_secret_key
 from scheduler_app.rules.problems import Invalid, Problem
 
@@ -97,6 +99,14 @@ class DatabaseAway(exceptions.APIException):
     status_code = 503
     default_code = "database_away"
     default_detail = "The database does not answer; nothing is known to be done. Try again later."
+
+
+class TooSlow(exceptions.APIException):
+    status_code = 503
+    default_code = "too_slow"
+    default_detail = (
+        "This takes the database too long: narrow it by a filter, a search or a time range."
+    )
 
 
 def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpResponseBase:
@@ -176,6 +186,8 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
     match error:
         case exceptions.APIException():
             return error
+        case TooOften():
+            return exceptions.Throttled(error.wait_s, str(error))
         case CannotDo() if error.problems:
             return Refused(error.problems)
         case CannotDo():
@@ -192,6 +204,8 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
             return BodyTooLarge(str(error))
         case SuspiciousOperation():
             return exceptions.ParseError(str(error) or None)
+        case OperationalError() if is_too_slow(error):
+            return TooSlow()
         case OperationalError() | InterfaceError():
             logger.warning("API request found no database error=%s", first_line(error))
             return DatabaseAway()

@@ -8,6 +8,9 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from scheduler_app.models import ApiToken
+from scheduler_app.models.token import scope_of
+
 VIEW_JOB = "scheduler_app.view_job"
 ADD_JOB = "scheduler_app.add_job"
 CHANGE_JOB = "scheduler_app.change_job"
@@ -34,10 +37,16 @@ class MayDo(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         if not request.user.is_authenticated:
             return False
-        missing = [name for name in needed(request, view) if not request.user.has_perm(name)]
+        names = needed(request, view)
+        missing = [name for name in names if not request.user.has_perm(name)]
+        # DRF makes one instance for each request.
         if missing:
-            # DRF makes one instance for each request.
             self.message = f"This needs the permission {' and '.join(missing)}."
+        elif isinstance(request.auth, ApiToken):
+            missing = [scope_of(name) for name in names if not request.auth.allows(name)]
+            self.message = (
+                f"This needs a token with the scope {' and '.join(dict.fromkeys(missing))}."
+            )
         return not missing
 
 

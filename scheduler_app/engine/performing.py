@@ -132,10 +132,11 @@ def perform(execution: CurrentExecution, kind: str) -> Ending:
     finally:
         unbind_current_execution(bound)
         # What the task opened, or left in a transaction, must not reach the next one.
-        _close_connections()
+        close_connections()
 
 
-def _close_connections() -> None:
+def close_connections() -> None:
+    """Those that Django keeps for this thread."""
     for connection in connections.all(initialized_only=True):
         try:
             connection.close()

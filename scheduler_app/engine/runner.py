@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import enum
 import json
+import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.db import Error
+
+from scheduler_app.access.owners import Owners
 from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import Claimed, Finished, HandBack, LogPart
 from scheduler_app.rules.retrying import may_retry, retry_delay_s
@@ -18,12 +22,17 @@ from scheduler_app.targets.base import CurrentExecution
 from . import capture
 from .children import Child, Children, NoChild
 from .database import DatabaseClock
-from .performing import UNKNOWN_TARGET, Ending, perform, raised
+from .performing import UNKNOWN_TARGET, Ending, close_connections, perform, raised
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN_TARGET_DELAY_S = 5.0
 NO_CHILD_DELAY_S = 5.0
+OWNER_DELAY_S = 5.0
 FAILURES_KEPT_CHARS = 8 * 1024
 """Of an earlier attempt's traceback, in the history on the row."""
+
+_owners = Owners()
 
 
 class StopCause(enum.Enum):
@@ -88,6 +97,12 @@ def run(
     attempt: Attempt, clock: DatabaseClock, config: SchedulerConfig, node_name: str
 ) -> Finished | HandBack:
     """Run it to its end, in this thread or with this thread watching over its child process; never raises."""
+    if attempt.claimed.owner_id is not None:
+        refused = _refused_to_owner(attempt.claimed)
+        if isinstance(refused, HandBack):
+            return refused
+        if refused is not None:
+            return conclude(attempt, refused, clock, config, node_name)
     if attempt.child is not None:
         try:
             ending = attempt.child.run(attempt.execution, attempt.claimed.spec, attempt.log)
@@ -101,6 +116,21 @@ def run(
         finally:
             capture.stop(capturing)
     return conclude(attempt, ending, clock, config, node_name)
+
+
+def _refused_to_owner(claimed: Claimed) -> Ending | HandBack | None:
+    """The ending of a job whose owner may not let it run any more; handed back while that cannot be found out."""
+    try:
+        why = _owners.refusal(claimed.owner_id, claimed.spec.kind, claimed.spec.target)
+    except Error as error:
+        logger.warning("the rights of an owner are not known execution=%s: %s", claimed.id, error)
+        return HandBack(claimed.id, claimed.token, "owner_not_known", OWNER_DELAY_S)
+    finally:
+        # A node needs a handful of connections, however many threads it has.
+        close_connections()
+    return (
+        Ending(raised=True, permanent=True, error=why, reason="owner_not_entitled") if why else None
+    )
 
 
 def conclude(

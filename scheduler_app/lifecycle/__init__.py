@@ -37,6 +37,7 @@ from .running import MOST_RUNS, Run, run_many
 from .selecting import Selection
 from .specs import SpecCache
 from .tallying import read_tallies
+from .tokens import create_token, revoke_token
 from .transactions import CannotDo
 from .trying import TRIED, try_out
 from .verbs import (
@@ -92,6 +93,7 @@ __all__ = [
     "claim",
     "continue_bulk",
     "count_bulk",
+    "create_token",
     "delete_calendar",
     "delete_jobs",
     "do_bulk_chunk",
@@ -121,6 +123,7 @@ __all__ = [
     "resume_expired",
     "resume_scope",
     "retry",
+    "revoke_token",
     "run_many",
     "run_now",
     "save_calendar",

@@ -30,6 +30,7 @@ from scheduler_app.rules.timetable import TICK, Timetable
 
 from . import notices
 from .auditing import of_job, record
+from .entitling import require_targets_of
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .specs import SpecCache
 from .transactions import CannotDo, transaction_on_psycopg
@@ -116,6 +117,7 @@ def backfill(
     has failed meanwhile, unless both name the same `request`, any word of the caller's, such as a form that was
     sent twice. The job's own limit holds too. Raises CannotDo.
     """
+    require_targets_of([job_id])
     if since > until:
         raise CannotDo("The range ends before it begins.")
     if not 1 <= max_running <= 1000:

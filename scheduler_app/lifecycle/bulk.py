@@ -20,15 +20,17 @@ import psycopg
 from django.db import transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 
-from scheduler_app.access import current_caller
+from scheduler_app.access import current_caller, require_kinds
 from scheduler_app.conf import get_config
 from scheduler_app.models import BulkOperation, BulkVerb, Execution, Job, Status
 from scheduler_app.models.audit import Verb
 from scheduler_app.models.clock import DatabaseNow
 from scheduler_app.models.execution import LIVE, UNSUCCESSFUL
+from scheduler_app.targets import kinds
 
 from . import notices
 from .auditing import Subject, record
+from .entitling import require_targets_ever
 from .selecting import NEWEST_FIRST, Selection, back_to, horizon, older
 from .transactions import CannotDo, transaction_on_psycopg
 from .verbs import cancel_on, retry_on
@@ -147,6 +149,8 @@ def start_bulk(
     stored = Selection.from_json(selection.to_json()).to_json()
     counted = count_bulk(verb, selection)
     caller = current_caller()
+    if verb == BulkVerb.RETRY:
+        _require_targets(selection)
     with transaction.atomic(using=get_config().database):
         operation, is_new = BulkOperation.objects.get_or_create(
             pk=key,
@@ -170,6 +174,14 @@ def start_bulk(
             changes = {"selection": {"old": None, "new": stored}}
             record(what, [Subject("bulk", key, changes=changes)], by=by, reason=reason)
     return continue_bulk(key, budget_s=budget_s)
+
+
+def _require_targets(selection: Selection) -> None:
+    """Raises NotAllowed unless the caller may use whatever the jobs of the selection do and did; of all jobs, everything."""
+    if selection.jobs is None:
+        require_kinds(kinds())
+    else:
+        require_targets_ever(selection.jobs)
 
 
 def continue_bulk(key: UUID, *, budget_s: float | None = None) -> BulkOperation:

@@ -63,7 +63,8 @@ RETURNING
     execution.id, execution.token, execution.attempt, execution.crashes, execution.job_id,
     execution.revision_id, execution.spec::text, execution.scheduled_for, execution.run_after,
     execution.priority, execution.reason, execution.failures::text,
-    execution.backfill IS NOT NULL
+    execution.backfill IS NOT NULL,
+    (SELECT job.owner_id FROM scheduler_app_job AS job WHERE job.id = execution.job_id)
 """
 
 JOBS_OF_SQL = """
@@ -131,6 +132,8 @@ class Claimed:
     reason: str
     failures: list[dict[str, Any]]
     is_backfill: bool = False
+    owner_id: Any = None
+    """Of the job at this moment: in whose name it runs. None: in nobody's, without a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,7 @@ def claim(
                 reason=row[10],
                 failures=json.loads(row[11]),
                 is_backfill=row[12],
+                owner_id=row[13],
             )
         )
     # RETURNING keeps no order.

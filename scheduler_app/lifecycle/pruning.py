@@ -97,6 +97,11 @@ WHERE id IN (
 )
 """
 
+THROTTLES_SQL = """
+DELETE FROM scheduler_app_throttle
+WHERE minute < floor(extract(epoch FROM scheduler_now()) / 60) - 1   -- they count for nothing any more
+"""
+
 
 KEYS_SQL = """
 DELETE FROM scheduler_app_idempotencykey
@@ -149,6 +154,7 @@ def prune(
         )
         connection.execute(PAUSES_SQL, parameters)
         connection.execute(BACKFILLS_SQL, parameters)
+        connection.execute(THROTTLES_SQL)
         connection.execute(BULK_SQL, parameters)
         removed.jobs = connection.execute(JOBS_SQL, parameters).rowcount
         # Its trigger refuses every other DELETE.

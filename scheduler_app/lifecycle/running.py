@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from scheduler_app.access.throttling import RUNS, spend
 from scheduler_app.models import Job, Trigger
 from scheduler_app.models.audit import Verb
 from scheduler_app.rules.differences import differences
@@ -17,6 +18,7 @@ from scheduler_app.targets import target_problems
 
 from . import notices
 from .auditing import Subject, record
+from .entitling import require_targets_of
 from .promoting import LOCK_PLANS_SQL
 from .transactions import CannotDo, transaction_on_psycopg
 
@@ -87,12 +89,19 @@ def run_many(runs: Sequence[Run], *, by: str, trigger: str = Trigger.MANUAL) -> 
     """
     if not 1 <= len(runs) <= MOST_RUNS:
         raise CannotDo(f"Ask for 1 to {MOST_RUNS:,} runs at once, not {len(runs):,}.")
+    may_run(runs)
     check_arguments(runs, place="runs.{}.")
     with transaction_on_psycopg() as connection:
         ids = insert_runs(connection, runs, by=by, trigger=trigger)
         if len(ids) < len(runs):
             raise CannotDo("Some of the jobs were deleted meanwhile; nothing was run.")
     return ids
+
+
+def may_run(runs: Sequence[Run]) -> None:
+    """Raises NotAllowed or TooOften. Before the transaction: nobody waits for the counter of somebody else's."""
+    spend(RUNS, len(runs))
+    require_targets_of({run.job_id for run in runs})
 
 
 def check_arguments(runs: Sequence[Run], *, place: str = "") -> None:

@@ -29,9 +29,10 @@ from scheduler_app.rules.differences import differences
 
 from . import auditing, backfilling, locks, notices
 from .auditing import Subject, of_job, record
+from .entitling import require_new_target, require_targets_again, require_targets_of
 from .fences import JOB_IS_GONE
 from .promoting import LOCK_PLANS_SQL, promote_locked
-from .running import Run, check_arguments, insert_runs
+from .running import Run, check_arguments, insert_runs, may_run
 from .specs import SpecCache
 from .transactions import CannotDo, transaction_on_psycopg
 
@@ -144,6 +145,7 @@ def run_now(
     Raises CannotDo when the arguments do not fit or no job is left.
     """
     runs = [Run(job_id, arguments, scheduled_for) for job_id in sorted(set(job_ids))]
+    may_run(runs)
     check_arguments(runs)
     with transaction_on_psycopg() as connection:
         ids = insert_runs(connection, runs, by=by, trigger=trigger)
@@ -159,12 +161,16 @@ def save_job(job: Job, *, by: str) -> Job:
     """
     with acting_as(by):
         if job._state.adding:
+            require_new_target(job, None)
             job.save()
             record(Verb.JOB_CREATE, [of_job(job, auditing.definition_changes(job))], by=by)
         else:
             before = (
-                Job.including_deleted.select_for_update().only("version", "owner").get(pk=job.pk)
+                Job.including_deleted.select_for_update()
+                .only("version", "owner", "kind", "target", "arguments")
+                .get(pk=job.pk)
             )
+            require_new_target(job, before)
             job.save(update_fields=_DEFINITION)
             job.refresh_from_db(fields=_WRITTEN_BY_VERBS)
             changes = differences({"owner": before.owner_id}, {"owner": job.owner_id})
@@ -217,6 +223,8 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
     """
     _check_choice(run)
     ids = sorted(set(job_ids))
+    if run != RUN_NONE:
+        require_targets_of(ids)
     with acting_as(by):
         found = _lock_jobs(ids, paused_at__isnull=False)
         resumed = [job.pk for job in found]
@@ -351,6 +359,7 @@ def _run_what_was_held(
     connection: psycopg.Connection[Any], pause: Pause, *, by: str, run: str
 ) -> None:
     jobs = backfilling.jobs_held_by(pause)
+    require_targets_of(job.pk for job in jobs)
     connection.execute(LOCK_PLANS_SQL, {"job_ids": sorted(job.pk for job in jobs)})
     if run == RUN_ALL:
         backfilling.refuse_too_many(jobs, pause)
@@ -395,8 +404,10 @@ def retry(execution_ids: Iterable[int], *, by: str) -> list[int]:
 
     Returns the ids of those that could be; a success, one that lives, and those of deleted jobs cannot.
     """
+    ids = sorted(set(execution_ids))
+    require_targets_again(ids)
     with transaction_on_psycopg() as connection:
-        rows = retry_on(connection, sorted(set(execution_ids)), by=by)
+        rows = retry_on(connection, ids, by=by)
         _record_executions(Verb.EXECUTION_RETRY, dict(rows), by=by)
     return [row[0] for row in rows]
 

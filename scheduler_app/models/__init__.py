@@ -25,9 +25,12 @@ from .job import (
 from .node import Node, NodeState
 from .pause import Pause, PauseScope
 from .tally import Tally
+from .throttle import Throttle
+from .token import ApiToken, Scope
 from .zone import ZoneData
 
 __all__ = [
+    "ApiToken",
     "AuditEntry",
     "Backfill",
     "BulkOperation",
@@ -50,9 +53,11 @@ __all__ = [
     "OnOverlap",
     "Pause",
     "PauseScope",
+    "Scope",
     "Source",
     "Status",
     "Tally",
+    "Throttle",
     "Trigger",
     "Verb",
     "ZoneData",

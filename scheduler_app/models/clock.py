@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.db import connections, models
 from django.db.models.functions import Now
+from psycopg.errors import QueryCanceled
 
 from scheduler_app.conf import get_config
 
@@ -27,3 +28,8 @@ def database_now() -> datetime:
         cursor.execute("SELECT scheduler_now()")
         moment: datetime = cursor.fetchone()[0]
         return moment
+
+
+def is_too_slow(error: BaseException) -> bool:
+    """Whether the database gave a statement up because it took longer than it may."""
+    return isinstance(error.__cause__, QueryCanceled)

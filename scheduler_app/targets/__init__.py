@@ -13,7 +13,7 @@ from .management import ManagementTarget
 from .shell import ShellTarget, allowed_commands
 from .task import TaskTarget, known_tasks
 
-__all__ = ["get_target", "kinds", "suggested_targets", "target_problems"]
+__all__ = ["get_target", "kinds", "named_targets", "suggested_targets", "target_problems"]
 
 _TARGETS: dict[str, Target] = {
     target.kind: target
@@ -57,6 +57,15 @@ def target_problems(kind: str, target: str, arguments: JSON) -> list[Problem]:
         found.append(Problem("target", "Say what to run: the name of a task, or a URL."))
     # What is not JSON, or far too large, is not looked into.
     return found or implementation.problems(target, arguments)
+
+
+def named_targets() -> dict[str, list[str]]:
+    """By kind, the targets that have names and are known here: a right can be given for each."""
+    return {
+        "task": [task.name for task in known_tasks()],
+        "management": list(get_config().management_commands),
+        "shell": list(allowed_commands()),
+    }
 
 
 def suggested_targets() -> list[tuple[str, str]]:

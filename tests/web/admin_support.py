@@ -26,8 +26,9 @@ PAUSES = "/admin/scheduler_app/pause/"
 GAPS = "/admin/scheduler_app/gap/"
 
 VIEWER = ("view_job", "view_execution", "view_node", "view_gap", "view_pause")
-OPERATOR = (*VIEWER, "run_job", "pause_job", "add_pause", "change_pause")
-AUTHOR = (*VIEWER, "add_job", "change_job", "delete_job")
+USE = ("use_task", "use_http", "use_management", "use_shell")
+OPERATOR = (*VIEWER, *USE, "run_job", "pause_job", "add_pause", "change_pause")
+AUTHOR = (*VIEWER, *USE, "add_job", "change_job", "delete_job")
 
 VOID = frozenset(["br", "hr", "img", "input", "link", "meta", "use", "path", "circle", "rect"])
 

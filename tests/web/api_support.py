@@ -24,12 +24,14 @@ NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 PASSWORD = "a password for tests"
 
 VIEW = ("view_job", "view_execution", "view_node", "view_calendar", "view_pause")
+USE = ("use_task", "use_http", "use_management", "use_shell")
 ROLES: dict[str, tuple[str, ...]] = {
     "stranger": (),
     "viewer": VIEW,
-    "operator": (*VIEW, "run_job", "pause_job", "add_pause", "change_pause"),
+    "operator": (*VIEW, *USE, "run_job", "pause_job", "add_pause", "change_pause"),
     "editor": (
         *VIEW,
+        *USE,
         *("add_job", "change_job", "delete_job"),
         *("add_calendar", "change_calendar", "delete_calendar"),
     ),

@@ -1,0 +1,144 @@
+"""How often somebody may do something: counted in PostgreSQL, so that all web processes count together.
+
+The window is a minute that slides: what was counted in the minute before weighs by the part of it that still lies
+within the last sixty seconds. One statement counts and decides; what is refused does not count.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from django.contrib.auth.signals import user_login_failed
+from django.db import connections
+from django.dispatch import receiver
+
+from scheduler_app.conf import get_config
+
+from .caller import Caller, client_address, current_caller
+
+WRITES, RUNS, LOGIN_FAILURES = "writes", "runs", "login_failures"
+FAILURES_OF_A_NAME = 10
+"""A user name may fail this many times as often as an address: else anybody could lock anybody out."""
+
+COUNT_SQL = """
+WITH clock AS (
+    SELECT floor(extract(epoch FROM scheduler_now()) / 60)::bigint AS minute,
+        1 - (extract(epoch FROM scheduler_now()) / 60) %% 1 AS still_counts
+)
+INSERT INTO scheduler_app_throttle AS throttle (key, minute, count, before)
+SELECT %(key)s, clock.minute, %(weight)s, 0 FROM clock
+ON CONFLICT (key) DO UPDATE SET
+    minute = EXCLUDED.minute,
+    count = EXCLUDED.count
+        + CASE WHEN throttle.minute = EXCLUDED.minute THEN throttle.count ELSE 0 END,
+    before = CASE throttle.minute
+        WHEN EXCLUDED.minute THEN throttle.before
+        WHEN EXCLUDED.minute - 1 THEN throttle.count
+        ELSE 0
+    END
+WHERE EXCLUDED.count
+    + CASE WHEN throttle.minute = EXCLUDED.minute THEN throttle.count ELSE 0 END
+    + (SELECT still_counts FROM clock) * CASE throttle.minute
+        WHEN EXCLUDED.minute THEN throttle.before
+        WHEN EXCLUDED.minute - 1 THEN throttle.count
+        ELSE 0
+    END <= %(limit)s
+RETURNING throttle.count
+"""
+
+REST_OF_MINUTE_SQL = "SELECT (60 - extract(epoch FROM scheduler_now()) %% 60)::float8"
+
+SPENT_SQL = """
+SELECT EXISTS (
+    SELECT
+    FROM scheduler_app_throttle
+    WHERE key = %(key)s
+      AND CASE minute - floor(extract(epoch FROM scheduler_now()) / 60)::bigint
+          WHEN 0 THEN count
+          WHEN -1 THEN count * (1 - (extract(epoch FROM scheduler_now()) / 60) %% 1)
+          ELSE 0
+      END >= %(limit)s
+)
+"""
+
+
+class TooOften(Exception):
+    """The caller did this too often of late; `wait_s` is when it is worth trying again."""
+
+    def __init__(self, message: str, wait_s: int) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+def spend(what: str, weight: int = 1) -> None:
+    """Count what the caller is about to do; raises TooOften. Code, commands and limits of 0 are not counted."""
+    limit = _limit(what)
+    who = _who(current_caller())
+    if not limit or not who or weight < 1:
+        return
+    if weight > limit:
+        raise TooOften(f"{weight} at once are more than the {limit} a minute that are allowed.", 60)
+    if not _count(f"{what}:{who}", weight, limit):
+        raise TooOften(f"More than {limit} {what} a minute are too many.", _rest_of_minute())
+
+
+def note_failed_login(address: str, name: str = "") -> None:
+    """Somebody at this address gave a wrong password or token."""
+    limit = _limit(LOGIN_FAILURES)
+    if limit:
+        for key, most in _login_keys(address, name, limit):
+            _count(key, 1, most)
+
+
+def refuse_guessing(address: str, name: str = "") -> None:
+    """Raises TooOften where too many logins failed of late, before anything is compared."""
+    limit = _limit(LOGIN_FAILURES)
+    if limit:
+        for key, most in _login_keys(address, name, limit):
+            if _ask(SPENT_SQL, {"key": key, "limit": most}):
+                raise TooOften("Too many logins failed.", _rest_of_minute())
+
+
+@receiver(user_login_failed, dispatch_uid="scheduler_app.note_failed_login")
+def _note(*, credentials: dict[str, Any], request: Any = None, **_: Any) -> None:
+    """A wrong password, on the login page or in a call of the API."""
+    if request is not None:
+        note_failed_login(client_address(request), str(credentials.get("username") or ""))
+
+
+def _login_keys(address: str, name: str, limit: int) -> list[tuple[str, int]]:
+    keys = [(f"{LOGIN_FAILURES}:from:{address}", limit)]
+    if name:
+        keys.append(
+            (f"{LOGIN_FAILURES}:as:{name[:150]}".replace("\0", ""), limit * FAILURES_OF_A_NAME)
+        )
+    return keys
+
+
+def _who(caller: Caller) -> str:
+    if caller.user is None:
+        return ""
+    token = getattr(caller.token, "key", None)
+    return f"token:{token}" if token else f"user:{caller.user.pk}"
+
+
+def _limit(what: str) -> int:
+    limit: int = getattr(get_config(), f"{what}_per_minute")
+    return limit
+
+
+def _count(key: str, weight: int, limit: int) -> bool:
+    return _ask(COUNT_SQL, {"key": key, "weight": weight, "limit": limit}) is not None
+
+
+def _rest_of_minute() -> int:
+    rest: float = _ask(REST_OF_MINUTE_SQL, {})
+    return max(1, math.ceil(rest))
+
+
+def _ask(sql: str, parameters: dict[str, Any]) -> Any:
+    with connections[get_config().database].cursor() as cursor:
+        cursor.execute(sql, parameters)
+        row = cursor.fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,197 @@
+"""S8: limits on writes, runs and guesses, counted by all processes together."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from scheduler_app import lifecycle
+from scheduler_app.access import Caller, calling, throttling
+from scheduler_app.models import Execution, Source, Throttle
+from tests.lifecycle.support import open_connection, replace_clock, together
+from tests.web.admin_support import JOBS, Browser
+from tests.web.api_support import API, PASSWORD, ApiClient, client_of, make_job, make_user
+
+from .support import Somebody
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def limits(settings):
+    """Set the limits of one test."""
+
+    def change(**values):
+        settings.SCHEDULER = {**settings.SCHEDULER, **values}
+
+    return change
+
+
+def test_s08_a_flood_of_runs_is_answered_429_and_makes_no_more_rows(limits) -> None:
+    limits(runs_per_minute=5)
+    job = make_job(on_overlap="allow")
+    client = client_of("operator")
+
+    answers = [client.post(f"{API}/jobs/{job.pk}/run/", {}) for _ in range(9)]
+
+    codes = [answer.status_code for answer in answers]
+    assert codes.count(202) == Execution.objects.count() <= 5
+    assert set(codes) == {202, 429}
+    refused = answers[-1]
+    assert refused["Content-Type"] == "application/problem+json"
+    assert 1 <= int(refused["Retry-After"]) <= 60
+    assert refused.json()["code"] == "throttled"
+    # Somebody else is not held back.
+    assert client_of("operator").post(f"{API}/jobs/{job.pk}/run/", {}).status_code == 202
+
+
+def test_s08_writes_are_bounded_in_the_api_and_in_the_admin_together(limits) -> None:
+    limits(writes_per_minute=3)
+    job = make_job()
+    browser = Browser("view_job", "run_job", "pause_job", "use_task")
+    browser.open(f"{JOBS}{job.pk}/")
+    browser.press("Run now")
+    client = ApiClient()
+    client.force_login(browser.user)
+    codes = [client.post(f"{API}/jobs/{job.pk}/pause/", {}).status_code for _ in range(4)]
+    assert codes[0] == 200 and codes[-1] == 429
+    refused = browser.post(f"{JOBS}{job.pk}/run/")
+    assert refused.status_code == 429 and refused["Retry-After"]
+    # Reading goes on.
+    assert client.get(f"{API}/jobs/").status_code == 200
+
+
+def test_s08_a_token_has_a_count_of_its_own(limits) -> None:
+    limits(writes_per_minute=1)
+    job = make_job()
+    user = make_user("operator")
+    for _ in range(2):
+        _, text = lifecycle.create_token(user, "ci", scopes=["read", "run"], by="ana")
+        client = ApiClient(headers={"Authorization": f"Bearer {text}"})
+        assert client.post(f"{API}/jobs/{job.pk}/run/", {}).status_code == 202
+        assert client.post(f"{API}/jobs/{job.pk}/run/", {}).status_code == 429
+
+
+def basic(name: str, password: str, **options) -> ApiClient:
+    word = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return ApiClient(headers={"Authorization": f"Basic {word}"}, **options)
+
+
+def test_s08_guessing_passwords_ends_after_some_failures(limits) -> None:
+    limits(login_failures_per_minute=3)
+    make_user("viewer", "vera")
+    codes = [basic("vera", f"guess {n}").get(f"{API}/jobs/").status_code for n in range(5)]
+    assert codes == [401, 401, 401, 429, 429]
+    # Nothing is compared any more, not even what is right; elsewhere the account is not locked.
+    assert basic("vera", PASSWORD).get(f"{API}/jobs/").status_code == 429
+    assert basic("vera", PASSWORD, REMOTE_ADDR="192.0.2.5").get(f"{API}/jobs/").status_code == 200
+    bearer = ApiClient(headers={"Authorization": "Bearer sch_x_y"})
+    assert bearer.get(f"{API}/jobs/").status_code == 429
+
+
+def test_s08_guessing_on_the_login_page_ends_too(limits, client) -> None:
+    limits(login_failures_per_minute=3)
+    get_user_model().objects.create_user("ana", password=PASSWORD, is_staff=True)
+    for n in range(3):
+        client.post("/admin/login/", {"username": "ana", "password": f"guess {n}"})
+
+    page = client.post("/admin/login/", {"username": "ana", "password": PASSWORD})
+
+    assert "Too many logins failed. Try again in " in page.content.decode()
+    assert "_auth_user_id" not in client.session
+
+
+def test_s08_guessing_one_name_from_many_addresses_ends(limits) -> None:
+    limits(login_failures_per_minute=1)
+    make_user("viewer", "vera")
+    codes = [
+        basic("vera", "guess", REMOTE_ADDR=f"192.0.2.{n}").get(f"{API}/jobs/").status_code
+        for n in range(12)
+    ]
+    assert codes == [401] * 10 + [429] * 2
+
+
+def test_s08_a_limit_of_nothing_is_no_limit_and_asks_no_database(
+    limits, django_assert_num_queries
+) -> None:
+    limits(writes_per_minute=0, runs_per_minute=0, login_failures_per_minute=0)
+    user = make_user("viewer")
+    with calling(Somebody(user)), django_assert_num_queries(0):
+        throttling.spend(throttling.RUNS, 10_000)
+        throttling.spend(throttling.WRITES)
+        throttling.note_failed_login("192.0.2.1", "vera")
+        throttling.refuse_guessing("192.0.2.1", "vera")
+
+
+def test_s08_code_and_commands_are_not_counted(limits, django_assert_num_queries) -> None:
+    limits(runs_per_minute=1)
+    with django_assert_num_queries(0):
+        throttling.spend(throttling.RUNS, 10)
+    with calling(Caller(Source.COMMAND)), django_assert_num_queries(0):
+        throttling.spend(throttling.RUNS, 10)
+
+
+def test_s08_more_at_once_than_a_minute_allows_is_refused_with_the_number(limits) -> None:
+    limits(runs_per_minute=10)
+    with (
+        calling(Somebody(make_user("viewer"))),
+        pytest.raises(throttling.TooOften, match="11 at once are more than the 10"),
+    ):
+        throttling.spend(throttling.RUNS, 11)
+
+
+def test_s08_the_window_slides(limits) -> None:
+    limits(runs_per_minute=10)
+    user = make_user("viewer")
+
+    def at(second: int, count: int) -> int:
+        replace_clock(f"SELECT timestamptz '2030-01-01 12:00+00' + interval '{second} s'")
+        done = 0
+        with calling(Somebody(user)), suppress(throttling.TooOften):
+            for _ in range(count):
+                throttling.spend(throttling.RUNS)
+                done += 1
+        return done
+
+    try:
+        assert at(30, 20) == 10
+        assert at(59, 5) == 0
+        # Three quarters of the minute before still count.
+        assert at(75, 20) == 2
+        assert at(200, 20) == 10
+    finally:
+        replace_clock("SELECT statement_timestamp()")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_s08_processes_count_together(limits) -> None:
+    limits(runs_per_minute=20)
+    user = make_user("viewer")
+    passed: list[int] = []
+
+    def spend_ten(_connection) -> None:
+        with calling(Somebody(user)):
+            for _ in range(10):
+                with suppress(throttling.TooOften):
+                    throttling.spend(throttling.RUNS)
+                    passed.append(1)
+
+    # Connections of their own share nothing but the table, as processes do.
+    together(*[spend_ten] * 4)
+
+    assert len(passed) == 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_s08_old_counts_are_pruned(limits) -> None:
+    limits(runs_per_minute=20)
+    with calling(Somebody(make_user("viewer"))):
+        throttling.spend(throttling.RUNS)
+    Throttle.objects.create(key="old", minute=5, count=1)
+    with open_connection() as plain:
+        lifecycle.prune(plain, age_s=86_400, audit_age_s=86_400)
+
+    assert [row.key.partition(":")[0] for row in Throttle.objects.all()] == ["runs"]
