@@ -72,7 +72,8 @@ def _bound_queries(connection: Any, *, is_local: bool) -> None:
     if seconds and connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT set_config('statement_timeout', %s, %s)", [f"{seconds:f}s", is_local]
+                "SELECT set_config('statement_timeout', %s, %s)",
+                [f"{int(seconds * 1000)}ms", is_local],
             )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scheduler_app.access import require_targets
+from scheduler_app.access.throttling import RUNS, spend
 from scheduler_app.models import Execution, Job, Status, Trigger, Verb, database_now
 from scheduler_app.rules.differences import differences
 from scheduler_app.targets import target_problems
@@ -30,6 +32,8 @@ def try_out(job: Job, *, by: str) -> Execution:
     It is a single attempt that no rescue repeats, and it counts for no job: not in its strip, its durations or its
     limits. Raises CannotDo when the target or its arguments cannot work.
     """
+    spend(RUNS)
+    require_targets([(job.kind, job.target)])
     problems = target_problems(job.kind, job.target, job.arguments)
     if problems:
         raise CannotDo(" ".join(problem.message for problem in problems), problems)

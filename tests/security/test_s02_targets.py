@@ -148,6 +148,13 @@ def test_s02_a_bulk_retry_asks_for_all_that_it_would_run() -> None:
     assert Execution.objects.get().status == "failed"
 
 
+def test_s02_a_test_run_of_what_is_not_saved_asks_too() -> None:
+    job = Job(name="x", target=ECHO)
+    with calling(Somebody(make_user("viewer"))), pytest.raises(NotAllowed, match="use_task"):
+        lifecycle.try_out(job, by="x")
+    assert not Execution.objects.exists()
+
+
 def test_s02_the_admin_says_it_in_the_form_and_refuses_the_rest() -> None:
     job = make_job()
     browser = Browser(*EVERYTHING)

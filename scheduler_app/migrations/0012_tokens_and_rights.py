@@ -10,7 +10,7 @@ import scheduler_app.models.clock
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("scheduler_app", "0010_executions_by_failure"),
+        ("scheduler_app", "0011_test_runs"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
