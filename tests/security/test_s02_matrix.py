@@ -150,6 +150,9 @@ OTHER: dict[str, dict[str, Need]] = {
     "": {"GET": PUBLIC},
     "scheduler:live": {"GET": MEMBER},
     "scheduler:failures": {"GET": ("view_execution",)},
+    "scheduler:timeline": {"GET": RUNS},
+    "scheduler:agenda": {"GET": SEE},
+    "scheduler:heat": {"GET": SEE},
     "metrics": {"GET": ("view_node",)},
 }
 
