@@ -200,6 +200,16 @@ _BAD = {
 }
 
 
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """A token of `authentication.TokenAuthentication`."""
+
+    target_class = "scheduler_app.api.authentication.TokenAuthentication"
+    name = "tokenAuth"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer"}
+
+
 class BasicScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """A user's name and password with each request."""
 
