@@ -164,6 +164,7 @@ ACTIONS: dict[str, dict[str, Need]] = {
         "delete_selected": ("delete_job",),
     },
     "execution": {"cancel_selected": ("run_job",), "retry_selected": ("run_job",)},
+    "calendar": {},
     "pause": {},
     "node": {},
     "gap": {},
@@ -190,6 +191,12 @@ stock("node")
 stock("auditentry")
 stock("pause", add=("add_pause",))
 stock("apitoken", add=("add_apitoken",))
+stock(
+    "calendar",
+    add=("add_calendar",),
+    change=("view_calendar",),
+    delete=("delete_calendar",),
+)
 stock("auth_user", add=("add_user", "change_user"), change=("view_user",), delete=("delete_user",))
 stock("auth_group", add=("add_group",), change=("view_group",), delete=("delete_group",))
 # Who may make tokens sees their own.
