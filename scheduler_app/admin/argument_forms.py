@@ -23,6 +23,8 @@ from .typed_arguments import (
 )
 
 AS_FIELDS, AS_JSON = "fields", "json"
+SWITCHED = "switched"
+"""The value of `_fields` right after the choice between the two was changed."""
 CHOICES = [(AS_FIELDS, "fields"), (AS_JSON, "JSON")]
 
 if TYPE_CHECKING:
@@ -95,9 +97,9 @@ class ArgumentsByField(_Form):
             return
         is_asked = "_fields" in self.data
         by_field = self.data.get("arguments_as") == AS_FIELDS
-        if self._was_shown == self._place and by_field:
+        if self._was_shown == self._place:
             if is_asked:
-                self._write("arguments", self._json_of_fields())
+                self._keep_up(by_field)
             return
         self._write("fields_of", self._place)
         if not is_asked and not by_field:
@@ -113,6 +115,22 @@ class ArgumentsByField(_Form):
         self._write("arguments_as", AS_JSON if stays else AS_FIELDS)
         for name, text in (texts or {}).items():
             self._write(PREFIX + name, text)
+
+    def _keep_up(self, by_field: bool) -> None:
+        """What was not edited is written anew from what was: from the choice that stands, or the one just left."""
+        if by_field == (self.data.get("_fields") != SWITCHED):
+            self._write("arguments", self._json_of_fields())
+            return
+        try:
+            texts = self._texts(json.loads(self.data.get("arguments") or "{}"))
+        except (ValueError, RecursionError):
+            texts = None
+        if texts is None:
+            # There is more in the JSON than the fields can show.
+            self._write("arguments_as", AS_JSON)
+            return
+        for one in self.typed:
+            self._write(PREFIX + one.name, texts.get(one.name, ""))
 
     def _json_of_fields(self) -> str:
         found = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -242,6 +243,29 @@ def test_what_the_fields_say_is_shown_as_json_too(author: Browser) -> None:
     page = author.press("Show its fields", arg_a="9", arg_b="3")
 
     assert '"a": 9' in dict(page.form_of("schedule").values)["arguments"]
+
+
+def test_who_switches_finds_on_the_other_side_what_was_typed(author: Browser) -> None:
+    add_page(author)
+    author.press("Show its fields", target=f"{TASKS}.add", arguments='{"a": 4}')
+    values = dict(author.page.form_of("schedule").values)
+
+    def switched(**changes: str) -> dict[str, str]:
+        answer = author.client.post(f"{JOBS}assist/", {**values, **changes, "_fields": "switched"})
+        page = Page("", f"<form>{answer.content.decode()}</form>")
+        return dict(page.form_of("arguments").values)
+
+    to_json = switched(arguments_as="json", arg_a="7", arg_b="2")
+    assert to_json["arguments_as"] == "json"
+    assert json.loads(to_json["arguments"]) == {"a": 7, "b": 2}
+    to_fields = switched(arguments_as="fields", arguments='{"b": 5}', arg_a="7")
+    assert (to_fields["arguments_as"], to_fields["arg_a"], to_fields["arg_b"]) == (
+        "fields",
+        "",
+        "5",
+    )
+    # A list has no names that the fields could show.
+    assert switched(arguments_as="fields", arguments="[1]")["arguments_as"] == "json"
 
 
 def test_a_request_has_fields_whose_secrets_stay_hidden(author: Browser) -> None:

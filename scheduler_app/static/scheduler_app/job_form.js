@@ -37,7 +37,7 @@ document.addEventListener("DOMContentLoaded", () => {
         }
         const mine = (asked = new AbortController());
         const data = new FormData(form);
-        data.append(withFields ? "_fields" : "_preview", "1");
+        data.append(withFields ? "_fields" : "_preview", withFields || "1");
         preview.setAttribute("aria-busy", "true");
         try {
             const response = await fetch(preview.dataset.assist, {
@@ -72,20 +72,23 @@ document.addEventListener("DOMContentLoaded", () => {
         }
     };
 
-    let wantsFields = false;
+    // Empty: only the preview. Else what the server is told about why the fields are asked for.
+    let wantsFields = "";
     const soon = (withFields) => {
         wantsFields = wantsFields || withFields;
         clearTimeout(timer);
         timer = setTimeout(() => {
             const fields = wantsFields;
-            wantsFields = false;
+            wantsFields = "";
             ask(fields);
         }, 250);
     };
 
     form.addEventListener("input", (event) => {
-        if (!isArgument(event.target) || event.target.name === "arguments_as") {
-            soon(replaces(event.target) || event.target.name === "arguments_as");
+        if (event.target.name === "arguments_as") {
+            soon("switched");
+        } else if (!isArgument(event.target)) {
+            soon(replaces(event.target) ? "1" : "");
         }
     });
 });
