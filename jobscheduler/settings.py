@@ -52,6 +52,7 @@ if not 1 <= PORT <= 65535:
     raise ImproperlyConfigured(f"PORT must be from 1 to 65535, got {PORT}.")
 
 SCHEDULER = env.options("SCHEDULER_", SchedulerConfig)
+SCHEDULER.setdefault("spool_directory", str(DATA_DIR / "spool"))
 if DEBUG:
     # The sample job calls the project's own liveness page, which has no public address.
     SCHEDULER["http_allowed_hosts"] = (

@@ -35,8 +35,8 @@ class SchedulerConfig:
     lease: float = 15.0
     """A node silent for this long is dead; what it held is given to others. Heartbeats come five times as often."""
 
-    outage_grace: float = 3.0
-    """After losing contact with the database a node declares nobody dead for this long."""
+    outage_grace: float = 10.0
+    """After losing contact with the database a node declares nobody dead for this long, so that the others can return."""
 
     misfire_after: float = 5.0
     """A fire time older than this when it is looked at was missed, and the job's `on_misfire` decides."""
@@ -104,6 +104,10 @@ class SchedulerConfig:
 
     secrets_directory: str = ""
     """A directory with a file for each secret, which is looked into before the environment."""
+
+    spool_directory: str = ""
+    """Where a node that must end keeps outcomes that the database did not take, for the next node on its host; without
+    one their executions are rescued."""
 
     release: str = ""
     """The release that this process runs, shown on nodes and executions."""

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -18,13 +19,16 @@ from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import LEAP_S
 
 from .gauges import Gauges
-from .trouble import Trouble, trouble_of
+from .trouble import STALLED, Trouble, trouble_of
+from .watchdog import Call, watchdog
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-STATEMENT_TIMEOUT = "10s"
+DEADLINE_S = 10.0
+"""No call takes longer; a call is what happens between two looks at the connection, several statements mostly."""
+STATEMENT_TIMEOUT = "9s"
 LOCK_TIMEOUT = "5s"
 IDLE_IN_TRANSACTION_TIMEOUT = "30s"
 
@@ -42,6 +46,8 @@ PLANNER_SETTINGS = {
     "jit": "off",
 }
 
+CONNECT_TIMEOUT_S = 5
+FIRST_GRACE_S = 3.0
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 2.0
 REPEAT_LOG_S = 60.0
@@ -56,6 +62,19 @@ KEEPALIVES = {
 
 DJANGO_ONLY = ("cursor_factory", "context", "prepare_threshold", "connect_timeout")
 """Connection parameters that carry Django's way of using psycopg, or that the engine sets itself."""
+
+BEGIN_POOLED = "; ".join(
+    [
+        # Each statement must see what the lock before it waited for.
+        "BEGIN ISOLATION LEVEL READ COMMITTED",
+        "SET LOCAL TimeZone = 'UTC'",
+        f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'",
+        f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
+        f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT}'",
+        "SET LOCAL synchronous_commit = 'on'",
+        *(f"SET LOCAL {name} = '{value}'" for name, value in PLANNER_SETTINGS.items()),
+    ]
+)
 
 
 class Unavailable(Exception):
@@ -101,46 +120,88 @@ class DatabaseClock:
 class Session:
     """One connection for one thread, opened when needed and opened again after trouble."""
 
-    def __init__(self, config: SchedulerConfig, role: str, gauges: Gauges) -> None:
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        role: str,
+        gauges: Gauges,
+        *,
+        deadline_s: float = DEADLINE_S,
+        connect_timeout_s: int = CONNECT_TIMEOUT_S,
+        longest_backoff_s: float = LONGEST_BACKOFF_S,
+    ) -> None:
         self._config = config
         self._role = role
+        self._deadline_s = deadline_s
+        self._connect_timeout_s = connect_timeout_s
+        self._longest_backoff_s = longest_backoff_s
         self._gauges = gauges
         self._connection: psycopg.Connection[Any] | None = None
         self._backoff_s = FIRST_BACKOFF_S
         self._trouble_since: float | None = None
         self._said_at = 0.0
         self._contact_since: float | None = None
+        self._had_outage = False
 
-    @property
-    def contact_s(self) -> float:
-        """For how many seconds every call has been answered; 0 while there is no contact."""
-        return 0.0 if self._contact_since is None else time.monotonic() - self._contact_since
+    def has_settled(self, grace_s: float) -> bool:
+        """Whether contact has lasted so long that others, cut off at the same time, have had the time to return.
+
+        A session that never saw an outage waits for a few seconds at most: it may have begun just after one.
+        """
+        if self._contact_since is None:
+            return False
+        needed = grace_s if self._had_outage else min(grace_s, FIRST_GRACE_S)
+        return time.monotonic() - self._contact_since >= needed
 
     def call(self, step: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Run `step` on the connection; raises Unavailable after any trouble that another connection may not have.
 
         A psycopg.DataError or IntegrityError passes through: the database is well, the values are not.
         """
+        call: Call | None = None
         try:
-            answer = step(self._open())
+            connection = self._open()
+            with watchdog.within(self._deadline_s, connection) as call:
+                answer = self._perform(connection, step)
         except (psycopg.DataError, psycopg.IntegrityError):
             raise
         except psycopg.Error as error:
+            trouble = trouble_of(error)
+            if call is not None and call.was_cut:
+                trouble = Trouble(
+                    STALLED, f"No answer within {self._deadline_s:g} s, so it was cut."
+                )
             self.close()
-            self._say_trouble(trouble_of(error))
-            raise Unavailable(str(error)) from error
+            self._say_trouble(trouble)
+            raise Unavailable(trouble.sentence) from error
         self._say_recovered()
+        return answer
+
+    def _perform(
+        self, connection: psycopg.Connection[Any], step: Callable[[psycopg.Connection[Any]], T]
+    ) -> T:
+        if not self._config.pooled:
+            return step(connection)
+        # A pooler may give each transaction another server connection: settings must be the transaction's own. One
+        # message for BEGIN and all of them; what the step does in transactions, it does in savepoints.
+        connection.execute(BEGIN_POOLED)
+        try:
+            answer = step(connection)
+        except BaseException:
+            with suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
         return answer
 
     def back_off(self, stop: threading.Event) -> None:
         """Wait before the next try, longer each time and by chance, so that nodes do not return in step."""
         stop.wait(random.uniform(0, self._backoff_s))
-        self._backoff_s = min(self._backoff_s * 2, LONGEST_BACKOFF_S)
+        self._backoff_s = min(self._backoff_s * 2, self._longest_backoff_s)
 
     def close(self) -> None:
         """Give the connection back; the next call opens another."""
         connection, self._connection = self._connection, None
-        self._contact_since = None
         if connection is not None:
             try:
                 connection.close()
@@ -149,11 +210,14 @@ class Session:
 
     def _open(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._config, self._role)
+            self._connection = connect(self._config, self._role, timeout_s=self._connect_timeout_s)
         return self._connection
 
     def _say_trouble(self, trouble: Trouble) -> None:
         self._gauges.troubled(self._role, trouble)
+        if trouble.is_outage:
+            self._contact_since = None
+            self._had_outage = True
         now = time.monotonic()
         if self._trouble_since is None:
             self._trouble_since = now
@@ -182,7 +246,9 @@ class Session:
             self._gauges.troubled(self._role, None)
 
 
-def connect(config: SchedulerConfig, role: str, *, url: str = "") -> psycopg.Connection[Any]:
+def connect(
+    config: SchedulerConfig, role: str, *, url: str = "", timeout_s: int = CONNECT_TIMEOUT_S
+) -> psycopg.Connection[Any]:
     """A connection of the engine's own with the parameters of Django's, in autocommit."""
     if url:
         parameters: dict[str, Any] = {"conninfo": url}
@@ -194,13 +260,22 @@ def connect(config: SchedulerConfig, role: str, *, url: str = "") -> psycopg.Con
         }
     parameters["application_name"] = f"scheduler {role}"
     # What the operator set in OPTIONS wins; that the engine commits by itself is not theirs to change.
-    parameters = KEEPALIVES | parameters | {"autocommit": True, "connect_timeout": 5}
+    parameters = (
+        KEEPALIVES
+        | parameters
+        | {
+            "autocommit": True,
+            "connect_timeout": timeout_s,
+        }
+    )
     connection = psycopg.connect(
         **parameters,
         # A transaction pooler hands every transaction another server connection.
         prepare_threshold=None if config.pooled else 5,
     )
-    if not config.pooled:
+    if config.pooled and not url:
+        return connection
+    with watchdog.within(DEADLINE_S, connection):
         connection.execute(
             """
             SELECT

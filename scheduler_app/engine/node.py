@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
+import sys
 import threading
 import time
+import traceback
+from pathlib import Path
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
@@ -22,17 +26,21 @@ from .pool import Pool
 from .recorder import Recorder
 from .runner import StopCause
 from .scheduler import Scheduler
+from .spool import Spool
 from .upkeep import Upkeep
 from .wake import Wake
+from .watchdog import watchdog
 
 logger = logging.getLogger(__name__)
 
 EXIT_OK = 0
-EXIT_DECLARED_DEAD = 75
+EXIT_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h: a supervisor should start the node again."""
 
 FLUSH_TIMEOUT_S = 10.0
 STOP_CHECK_S = 0.05
+LAST_WORDS_S = 30.0
+"""Beyond the drain timeout, what a node that hangs in some part has to end by itself."""
 CANCELS_INTERVAL_S = 1.0
 """How often a draining node asks whether something was cancelled."""
 
@@ -56,12 +64,17 @@ class Node:
         self._stop_now = threading.Event()
         self._asked_to_stop = False
         self._why_stopped = ""
+        self._exit_code = EXIT_OK
+        self._ends_by = math.inf
         self._declared_dead = threading.Event()
         self._next_cancels = 0.0
         self._wake = Wake()
         self._clock = DatabaseClock()
         self._gauges = Gauges()
         self._session = Session(config, "scheduler", self._gauges)
+        self._spool = Spool(config.spool_directory)
+        self._born: str | None = None
+        self._replayed: list[Path] = []
 
     def request_stop(self) -> None:
         """Drain; asked a second time, hand back at once what still runs. Not for signal handlers: it takes locks."""
@@ -75,6 +88,13 @@ class Node:
             self._why_stopped = why
         self._stop.set()
         self._wake.call()
+
+    def _end_to_start_again(self, why: str) -> None:
+        """Drain, and let the supervisor start another."""
+        if not self._stop.is_set():
+            logger.error("the node ends to be started again: %s", why)
+            self._exit_code = EXIT_AGAIN
+            self._drain_soon(why[:500])
 
     def run(self) -> int:
         """Work until asked to stop; returns the exit code."""
@@ -98,7 +118,11 @@ class Node:
             node_name=self.name,
             clock=self._clock,
             children=children,
+            gauges=self._gauges,
             holds_lease=lambda: heartbeat.holds_lease,
+            on_worn_out=lambda: self._end_to_start_again(
+                f"{pool.stuck} of {self._threads} threads are stuck in tasks that ignore that they must stop"
+            ),
             on_outcome=lambda outcome: self._recorder.put(outcome),
             on_idle=lambda: self._scheduler.slot_freed(),
         )
@@ -112,6 +136,7 @@ class Node:
         self._upkeep = Upkeep(self._config, self._gauges)
         listener = Listener(
             self._config,
+            node_id=node_id,
             gauges=self._gauges,
             on_notice=lambda notice: self._heard(notice),
             on_change=lambda: heartbeat.beat_soon(),
@@ -134,11 +159,15 @@ class Node:
             pool=pool,
             recorder=self._recorder,
             heartbeat=heartbeat,
+            listener=listener,
             session=self._session,
             wake=self._wake,
         )
         for part in (self._recorder, pool, heartbeat, listener, self._upkeep):
             part.start()
+        self._gauges.tried("scheduler", self._config.poll_interval)
+        watchdog.also(self._check_parts)
+        self._replay(node_id)
         self._loop(heartbeat)
         listener.close()
         self._upkeep.close()
@@ -148,12 +177,77 @@ class Node:
             pool.stop_all(StopCause.DRAIN)
             self._recorder.close(0)
             children.close()
-            return EXIT_DECLARED_DEAD
+            watchdog.no_longer(self._check_parts)
+            return EXIT_AGAIN
         self._drain(pool, heartbeat)
         children.close()
+        self._keep_unwritten(node_id)
         heartbeat.close()
         self._say_stopped(node_id)
-        return EXIT_DECLARED_DEAD if self._declared_dead.is_set() else EXIT_OK
+        watchdog.no_longer(self._check_parts)
+        return EXIT_AGAIN if self._declared_dead.is_set() else self._exit_code
+
+    def _check_parts(self) -> None:
+        """In the watchdog's thread: a part that hangs cannot be ended, but the process can, for another to begin."""
+        if time.monotonic() > self._ends_by:
+            logger.critical("the node did not end by itself and is ended now")
+            logging.shutdown()
+            os._exit(EXIT_AGAIN)
+        late = self._gauges.late()
+        if not late or self._ends_by < math.inf:
+            return
+        part, age_s = max(late.items(), key=lambda item: item[1])
+        self._end_to_start_again(f"its part {part} has not completed a turn for {age_s:.0f} s")
+        for thread in threading.enumerate():
+            if thread.name in (part, "MainThread"):
+                logger.error("where it hangs thread=%s\n%s", thread.name, _stack_of(thread))
+        # Without its loop it cannot drain.
+        left = 0.0 if part == "scheduler" else self._config.drain_timeout + LAST_WORDS_S
+        self._ends_by = time.monotonic() + left
+
+    def _replay(self, node_id: int) -> None:
+        """Write what an earlier node on this host could not."""
+
+        def birth_of(node_id: int) -> str | None:
+            return self._session.call(lambda connection: lifecycle.birth_of(connection, node_id))
+
+        try:
+            self._born = birth_of(node_id)
+            outcomes, files = self._spool.take(birth_of)
+        except Unavailable:
+            logger.warning("what an earlier node on this host may have left waits for the next one")
+            return
+        if outcomes:
+            logger.info(
+                "outcomes that a node on this host left are written count=%s", len(outcomes)
+            )
+            self._recorder.put(*outcomes)
+        self._replayed = files
+
+    def _forget_replayed(self) -> None:
+        if self._replayed and not self._recorder.backlog:
+            for path in self._replayed:
+                path.unlink(missing_ok=True)
+            self._replayed = []
+
+    def _keep_unwritten(self, node_id: int) -> None:
+        """Outcomes that the database did not take by now go to a file; their executions are rescued otherwise."""
+        left = [] if self._declared_dead.is_set() else self._recorder.left()
+        if not left:
+            self._forget_replayed()
+            return
+        path = self._spool.keep(node_id, self._born, left)
+        if path is None:
+            logger.error(
+                "outcomes were not written before the end, their executions will be rescued count=%s",
+                len(left),
+            )
+        else:
+            logger.warning(
+                "outcomes were not written before the end, the next node on this host writes them count=%s file=%s",
+                len(left),
+                path,
+            )
 
     def _condition(self, pool: Pool, listener: Listener) -> lifecycle.Condition:
         trouble = self._gauges.trouble()
@@ -193,17 +287,20 @@ class Node:
         while not self._stop.is_set():
             try:
                 sleep_s = self._scheduler.turn()
-                self._gauges.turned("scheduler")
+                self._gauges.turned("scheduler", self._config.poll_interval)
                 if not has_turned:
                     # Whoever waits for the node to work need not wait for the interval.
                     heartbeat.beat_soon()
                     has_turned = True
+                self._forget_replayed()
                 self._wake.sleep(sleep_s)
             except Unavailable:
+                self._gauges.tried("scheduler", self._config.poll_interval)
                 self._session.back_off(self._stop)
             except Exception:
                 # Something written past the validation must not stop the node for all the others.
                 logger.exception("a turn failed, trying again")
+                self._gauges.tried("scheduler", self._config.poll_interval)
                 self._stop.wait(self._config.poll_interval)
 
     def _drain(self, pool: Pool, heartbeat: Heartbeat) -> None:
@@ -228,11 +325,7 @@ class Node:
             while pool.busy and time.monotonic() < grace and not self._stop_now.is_set():
                 time.sleep(STOP_CHECK_S)
             self._recorder.put(*pool.abandon_all())
-        if not self._recorder.close(FLUSH_TIMEOUT_S):
-            logger.error(
-                "outcomes were not written before the end, their executions will be rescued count=%s",
-                self._recorder.backlog,
-            )
+        self._recorder.close(FLUSH_TIMEOUT_S)
 
     def _pass_on_cancels(self) -> None:
         if time.monotonic() < self._next_cancels:
@@ -275,3 +368,8 @@ class Node:
         )
         self._declared_dead.set()
         self._drain_soon("declared dead")
+
+
+def _stack_of(thread: threading.Thread) -> str:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)) if frame else ""

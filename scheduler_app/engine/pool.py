@@ -15,6 +15,7 @@ from scheduler_app.lifecycle import Claimed, Finished, HandBack, LogPart
 from . import runner
 from .children import Children
 from .database import DatabaseClock
+from .gauges import Gauges
 from .ready_queue import ReadyQueue
 from .runner import Attempt, StopCause
 from .threads import start_guarded
@@ -36,7 +37,7 @@ class Pool:
     """`threads` workers and one overseer that keeps them to their timeouts.
 
     A child process is killed. Python cannot stop a thread: one that ignores its timeout is given up: its outcome is recorded, and another
-    thread takes its place, for up to half of the pool. After that its slot stays lost until the node restarts.
+    thread takes its place, for up to half of the pool. After that the node is worn out, and ends to be started again.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class Pool:
         node_name: str,
         clock: DatabaseClock,
         children: Children,
+        gauges: Gauges,
         holds_lease: Callable[[], bool],
         on_outcome: Callable[[Finished | HandBack], None],
         on_idle: Callable[[], None],
+        on_worn_out: Callable[[], None],
     ) -> None:
         self.queue = ReadyQueue()
         self._config = config
@@ -57,9 +60,12 @@ class Pool:
         self._node_name = node_name
         self._clock = clock
         self._children = children
-        self._holds_lease = holds_lease
         self._on_outcome = on_outcome
         self._on_idle = on_idle
+        self._on_worn_out = on_worn_out
+        self._gauges = gauges
+        self._holds_lease = holds_lease
+        self._fenced = False
         self._lock = threading.Lock()
         self._attempts: dict[tuple[int, int], Attempt] = {}
         self._usual_s: float | None = None
@@ -134,8 +140,8 @@ class Pool:
         for attempt in self.running():
             self._stop(attempt, cause)
 
-    def abandon_all(self) -> list[HandBack]:
-        """Give up on everything that still runs, to be handed back; what it brings later is dropped."""
+    def abandon_all(self) -> list[Finished | HandBack]:
+        """Give up on everything that still runs; what it brings later is dropped."""
         with self._lock:
             left = list(self._attempts.values())
             self._attempts.clear()
@@ -143,10 +149,7 @@ class Pool:
                 attempt.abandoned = True
                 if attempt.child is not None:
                     attempt.child.kill(signal.SIGKILL)
-        return [
-            HandBack(attempt.claimed.id, attempt.claimed.token, reason="drained")
-            for attempt in left
-        ]
+        return [runner.interrupted(attempt, self._clock) for attempt in left]
 
     def progress(self) -> tuple[list[tuple[int, int, datetime]], list[LogPart]]:
         """What to show of attempts under way: starts not written yet, as (id, token, moment), and new log."""
@@ -169,8 +172,8 @@ class Pool:
     def _work(self) -> None:
         while (claimed := self.queue.take()) is not None:
             if not self._holds_lease():
-                # A node that was frozen or cut off between claim and begin: others may run it already.
-                self._on_outcome(HandBack(claimed.id, claimed.token))
+                # Others may have it by now.
+                self._on_outcome(HandBack(claimed.id, claimed.token, reason="fenced"))
                 self.queue.forget(claimed)
                 continue
             attempt = runner.begin(claimed, self._clock, self._children)
@@ -209,13 +212,32 @@ class Pool:
 
     def _oversee(self) -> None:
         while not self._closing.wait(OVERSEE_INTERVAL_S):
+            self._gauges.turned("overseer", OVERSEE_INTERVAL_S)
+            self._fence()
             now = time.monotonic()
             for attempt in self.running():
                 overdue = now - attempt.began - attempt.claimed.spec.timeout_s
-                if overdue >= 0 and attempt.stop_cause is None:
+                if overdue >= 0 and attempt.stop_cause in (None, StopCause.FENCE):
                     self._stop(attempt, StopCause.TIMEOUT)
                 if attempt.stop_cause in (StopCause.TIMEOUT, StopCause.CANCEL):
                     self._insist(attempt, now - attempt.stopped_at - self._config.kill_grace)
+
+    def _fence(self) -> None:
+        """When the lease is over, others may run what runs here: it must stop, and nothing may begin."""
+        if self._holds_lease():
+            self._fenced = False
+            return
+        if not self._fenced:
+            self._fenced = True
+            logger.error(
+                "no heartbeat reached the database for nearly the lease; what runs is asked to stop running=%s",
+                len(self.running()),
+            )
+        for attempt in self.running():
+            if attempt.stop_cause is None:
+                self._stop(attempt, StopCause.FENCE)
+            if attempt.child is not None:
+                attempt.child.kill(signal.SIGKILL)
 
     def _insist(self, attempt: Attempt, overdue_s: float) -> None:
         """A child process is killed, first so that it can clean up. A thread cannot be: it is given up."""
@@ -233,9 +255,11 @@ class Pool:
 
     def _stop(self, attempt: Attempt, cause: StopCause) -> None:
         with self._lock:
-            if attempt.stop_cause is not None and cause is not StopCause.DRAIN:
+            replaceable = attempt.stop_cause in (None, StopCause.FENCE)
+            if not replaceable and cause is not StopCause.DRAIN:
                 return
-            attempt.stop_cause = attempt.stop_cause or cause
+            if replaceable:
+                attempt.stop_cause = cause
             attempt.stopped_at = time.monotonic()
         attempt.execution.stop()
 
@@ -259,4 +283,6 @@ class Pool:
         )
         if replace:
             self._start_worker()
+        else:
+            self._on_worn_out()
         self._on_idle()

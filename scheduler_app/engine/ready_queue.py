@@ -6,6 +6,7 @@ import heapq
 import itertools
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from scheduler_app.lifecycle import Claimed
@@ -79,6 +80,20 @@ class ReadyQueue:
                 self._heap = [entry for entry in self._heap if entry.since > limit]
                 heapq.heapify(self._heap)
             return stale
+
+    def waiting(self) -> list[int]:
+        """The ids of what waits here."""
+        with self._condition:
+            return [entry.claimed.id for entry in self._heap]
+
+    def remove(self, ids: Collection[int]) -> list[Claimed]:
+        """Remove and return those of them that wait here; what a worker has taken has begun."""
+        with self._condition:
+            found = [entry.claimed for entry in self._heap if entry.claimed.id in ids]
+            if found:
+                self._heap = [entry for entry in self._heap if entry.claimed.id not in ids]
+                heapq.heapify(self._heap)
+            return found
 
     def close(self) -> list[Claimed]:
         """Send the workers home; returns what was not started."""

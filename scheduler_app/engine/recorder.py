@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import psycopg
@@ -26,6 +27,8 @@ GATHER_S = 0.003
 BATCH_ROWS = 500
 BATCH_BYTES = 4 * 1024 * 1024
 PROGRESS_INTERVAL_S = 1.0
+UNSENT_BYTES = 16 * 1024 * 1024
+"""Of log pieces that could not be written yet, so many are kept to be tried again."""
 
 Progress = Callable[[], tuple[list[tuple[int, int, datetime]], list[LogPart]]]
 
@@ -49,12 +52,15 @@ class Recorder:
         self._on_retry = on_retry
         self._waiting: deque[Finished | HandBack] = deque()
         self._bytes = 0
+        self._unsent_starts: list[tuple[int, int, datetime]] = []
+        self._unsent_log: list[LogPart] = []
         self._in_flight: list[Finished | HandBack] = []
         self._condition = threading.Condition()
         self._closing = threading.Event()
 
     def start(self) -> None:
         """Start the thread."""
+        self._gauges.tried("recorder", PROGRESS_INTERVAL_S)
         self._thread = start_guarded("recorder", self._run, self._closing)
 
     def put(self, *outcomes: Finished | HandBack) -> None:
@@ -78,6 +84,11 @@ class Recorder:
         """Of the outcomes not in the database yet, the executions, as (id, token)."""
         with self._condition:
             return {(outcome.id, outcome.token) for outcome in (*self._in_flight, *self._waiting)}
+
+    def left(self) -> list[Finished | HandBack]:
+        """The outcomes that are not in the database yet, oldest first."""
+        with self._condition:
+            return [*self._in_flight, *self._waiting]
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything taken over so far is written; False when that took too long."""
@@ -111,7 +122,9 @@ class Recorder:
             if time.monotonic() >= next_progress:
                 self._write_progress()
                 next_progress = time.monotonic() + PROGRESS_INTERVAL_S
-            self._gauges.turned("recorder")
+            self._gauges.turned("recorder", PROGRESS_INTERVAL_S)
+        if self._unsent_log:
+            self._write_progress()
         self._session.close()
         self._gauges.over("recorder")
 
@@ -122,6 +135,7 @@ class Recorder:
             try:
                 self._write(batch)
             except Unavailable:
+                self._gauges.tried("recorder", PROGRESS_INTERVAL_S)
                 self._session.back_off(self._closing)
                 continue
             break
@@ -180,9 +194,14 @@ class Recorder:
             self._write_finished(finished[middle:])
             return
         except Unavailable as error:
-            if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                self._write_around_lock(finished)
+            elif isinstance(error.__cause__, psycopg.errors.DiskFull) and _has_log(finished):
+                # An update of rows that exist may still have room; a log needs new ones.
+                self._keep_log([part for outcome in finished for part in outcome.log])
+                self._write_finished([replace(outcome, log=()) for outcome in finished])
+            else:
                 raise
-            self._write_around_lock(finished)
             return
         for outcome in finished:
             if outcome.id not in recorded:
@@ -230,12 +249,29 @@ class Recorder:
 
     def _write_progress(self) -> None:
         started, log = self._progress()
-        if not started and not log:
+        self._unsent_starts = (self._unsent_starts + started)[-BATCH_ROWS:]
+        self._keep_log(log)
+        if not self._unsent_starts and not self._unsent_log:
             return
         try:
             self._session.call(
-                lambda connection: lifecycle.record_progress(connection, started, log)
+                lambda connection: lifecycle.record_progress(
+                    connection, self._unsent_starts, self._unsent_log
+                )
             )
-        except (Unavailable, psycopg.DataError, psycopg.IntegrityError):
-            # Only what is shown meanwhile; the end of the attempt writes its times again.
-            logger.debug("progress was not written")
+        except Unavailable:
+            logger.debug("progress was not written and is tried again")
+            return
+        except (psycopg.DataError, psycopg.IntegrityError):
+            logger.exception("progress was refused")
+        self._unsent_starts, self._unsent_log = [], []
+
+    def _keep_log(self, parts: Sequence[LogPart]) -> None:
+        self._unsent_log.extend(parts)
+        size = sum(len(part.text) for part in self._unsent_log)
+        while size > UNSENT_BYTES:
+            size -= len(self._unsent_log.pop(0).text)
+
+
+def _has_log(finished: Sequence[Finished]) -> bool:
+    return any(outcome.log for outcome in finished)

@@ -147,7 +147,7 @@ def conclude(
     if not ending.raised:
         return _finished(attempt, clock, status="succeeded", result=ending.result)
     if attempt.stop_cause in (StopCause.DRAIN, StopCause.FENCE):
-        return HandBack(attempt.claimed.id, attempt.claimed.token, reason="drained")
+        return interrupted(attempt, clock)
     if ending.crashed and attempt.claimed.crashes + 1 >= config.max_crashes:
         ending = Ending(
             raised=True, crashed=True, permanent=True, error=ending.error, reason="poisoned"
@@ -201,6 +201,16 @@ def timed_out(
 def cancelled(attempt: Attempt, clock: DatabaseClock, result: str | None = None) -> Finished:
     """Somebody asked for it."""
     return _finished(attempt, clock, status="cancelled", reason="cancelled", result=result)
+
+
+def interrupted(attempt: Attempt, clock: DatabaseClock) -> Finished | HandBack:
+    """The node had to stop it: it goes back uncounted, unless having begun once is all that its job allows."""
+    claimed = attempt.claimed
+    reason = "fenced" if attempt.stop_cause is StopCause.FENCE else "drained"
+    if claimed.spec.guarantee != "at_most_once":
+        return HandBack(claimed.id, claimed.token, reason)
+    error = "The node had to stop while this ran, and the job may run once at most."
+    return _finished(attempt, clock, status="lost", reason=reason, error=error)
 
 
 def internal_error(attempt: Attempt, clock: DatabaseClock, node_name: str) -> Finished:

@@ -22,6 +22,7 @@ from scheduler_app.lifecycle import Chores, Outlook, SpecCache, notices
 
 from .database import DatabaseClock, Session
 from .heartbeat import Heartbeat
+from .listener import Listener
 from .pool import Pool
 from .recorder import Recorder
 from .wake import Wake
@@ -56,6 +57,7 @@ class Scheduler:
         pool: Pool,
         recorder: Recorder,
         heartbeat: Heartbeat,
+        listener: Listener,
         session: Session,
         wake: Wake,
     ) -> None:
@@ -67,10 +69,12 @@ class Scheduler:
         self._pool = pool
         self._recorder = recorder
         self._heartbeat = heartbeat
+        self._listener = listener
         self._session = session
         self._wake = wake
         self._next_housekeeping = 0.0
         self._check_cancels = threading.Event()
+        self._check_queue = threading.Event()
         self._starved = False
         self._strays: set[tuple[int, int]] = set()
         self._expected: list[float] = []
@@ -83,6 +87,8 @@ class Scheduler:
             return
         if notice == notices.CANCEL:
             self._check_cancels.set()
+        if notice in (notices.CANCEL, notices.PLAN):
+            self._check_queue.set()
         self._wake.call()
 
     def expect(self, seconds: float) -> None:
@@ -102,6 +108,8 @@ class Scheduler:
         with self._lock:
             while self._expected and self._expected[0] <= time.monotonic():
                 heapq.heappop(self._expected)
+        if self._check_queue.is_set():
+            self._take_back_held()
         outlook, chores = self._session.call(self._look)
         self._clock.set(outlook.now)
         is_due = outlook.next_fire_at is not None and outlook.next_fire_at <= outlook.now
@@ -201,6 +209,15 @@ class Scheduler:
     def _cancel(self, held: Sequence[tuple[int, int, bool]]) -> None:
         self._pool.cancel([(id_, token) for id_, token, cancelled in held if cancelled])
 
+    def _take_back_held(self) -> None:
+        """Of what was claimed ahead, give back what somebody has paused, cancelled or deleted since."""
+        self._check_queue.clear()
+        waiting = self._pool.queue.waiting()
+        if waiting:
+            held = self._session.call(lambda connection: lifecycle.held_back(connection, waiting))
+            removed = self._pool.queue.remove(held)
+            self._recorder.put(*(lifecycle.HandBack(item.id, item.token) for item in removed))
+
     def _give_back_strays(self, held: set[tuple[int, int]]) -> None:
         """Hand back what the database believes to run here and nobody here knows.
 
@@ -220,9 +237,13 @@ class Scheduler:
         stale = self._pool.queue.give_back(older_than_s=STALE_IN_QUEUE_S)
         if stale:
             self._recorder.put(*(lifecycle.HandBack(item.id, item.token) for item in stale))
+        self._take_back_held()
         has_deaths = chores.silent_nodes or chores.orphans
         if has_deaths and self._may_judge():
             self._rescue()
+        echo = self._listener.take_echo()
+        if echo is not None:
+            self._session.call(lambda connection: notices.notify(connection, echo))
         if chores.expired_pauses:
             self._session.call(lifecycle.resume_expired)
         if chores.blocked:
@@ -236,7 +257,7 @@ class Scheduler:
         grace_s = self._config.outage_grace
         # Until every node that lives has said so by the new time.
         steady = self._clock.steady_s >= max(grace_s, 2 * self._config.heartbeat_interval)
-        return steady and self._session.contact_s >= grace_s
+        return steady and self._session.has_settled(grace_s)
 
     def _rescue(self) -> None:
         rescued = self._session.call(

@@ -8,7 +8,11 @@ import psycopg
 from psycopg import errors
 
 UNREACHABLE = "unreachable"
+STALLED = "stalled"
+TOO_MANY = "too_many_connections"
 DEAF = "deaf"
+OUTAGES = (UNREACHABLE, STALLED, TOO_MANY)
+"""The database did not answer; all others are answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,11 @@ class Trouble:
 
     name: str
     sentence: str
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether there was no contact, so that others may have been cut off as well."""
+        return self.name in OUTAGES
 
 
 _BY_CLASS: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
@@ -38,7 +47,7 @@ _BY_CLASS: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
     ((errors.DiskFull,), "disk_full", "Make room on the database server's disk."),
     (
         (errors.TooManyConnections,),
-        "too_many_connections",
+        TOO_MANY,
         "Raise max_connections, or close what holds them.",
     ),
     ((errors.OutOfMemory,), "out_of_memory", "The database server has no memory left."),
@@ -51,7 +60,7 @@ _BY_CLASS: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
 _BY_TEXT = (
     (
         ("too many clients", "too many connections", "connection slots", "no more connections"),
-        "too_many_connections",
+        TOO_MANY,
         "Raise max_connections, or close what holds them.",
     ),
     (

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 INTERVAL_S = 60.0
 BUDGET_S = 20.0
 """Of each interval, the time that pruning may take."""
+DEADLINE_S = 60.0
 BATCH_ROWS = 1000
 BATCH_S = 0.1
 PAUSE_S = 0.05
@@ -34,13 +35,14 @@ class Upkeep:
     def __init__(self, config: SchedulerConfig, gauges: Gauges) -> None:
         self._config = config
         self._gauges = gauges
-        self._session = Session(config, "upkeep", gauges)
+        self._session = Session(config, "upkeep", gauges, deadline_s=DEADLINE_S)
         self._closing = threading.Event()
         self._wake = Wake()
         self._next_prune = 0.0
 
     def start(self) -> None:
         """Start the thread."""
+        self._gauges.tried("upkeep", INTERVAL_S + BUDGET_S)
         start_guarded("upkeep", self._run, self._closing)
 
     def close(self) -> None:
@@ -68,13 +70,13 @@ class Upkeep:
                 logger.warning("upkeep failed, trying again in %g s: %s", INTERVAL_S, error)
             # Its connection would idle for most of the time.
             self._session.close()
-            self._gauges.turned("upkeep")
+            self._gauges.turned("upkeep", INTERVAL_S + BUDGET_S)
             self._wake.sleep(INTERVAL_S)
         self._gauges.over("upkeep")
 
     def _do_bulk(self) -> None:
         while self._session.call(lifecycle.do_bulk_chunk):
-            self._gauges.turned("upkeep")
+            self._gauges.turned("upkeep", INTERVAL_S + BUDGET_S)
             if self._closing.wait(PAUSE_S):
                 break
 

@@ -14,7 +14,7 @@ from .backfilling import (
 )
 from .bulk import BulkCount, continue_bulk, count_bulk, do_bulk_chunk, start_bulk, stop_bulk
 from .calendars import delete_calendar, jobs_using, save_calendar
-from .claiming import Claimed, HandBack, claim, hand_back
+from .claiming import Claimed, HandBack, claim, hand_back, held_back
 from .enqueuing import TaskCall, enqueue
 from .finishing import Finished, LogPart, finish, record_progress
 from .firing import Fired, fire_due_jobs, settle_edited_jobs
@@ -22,6 +22,7 @@ from .looking import Chores, Outlook, look_ahead, look_round
 from .nodes import (
     Condition,
     Contact,
+    birth_of,
     drain_node,
     heartbeat,
     held_by,
@@ -89,6 +90,7 @@ __all__ = [
     "SpecCache",
     "TaskCall",
     "backfill",
+    "birth_of",
     "cancel",
     "claim",
     "continue_bulk",
@@ -104,6 +106,7 @@ __all__ = [
     "fire_times_to_fill",
     "hand_back",
     "heartbeat",
+    "held_back",
     "held_by",
     "jobs_using",
     "look_ahead",

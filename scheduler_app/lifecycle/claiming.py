@@ -14,34 +14,20 @@ import psycopg
 from scheduler_app.rules.spec import JobSpec
 
 from . import locks
-from .fences import JOB_IS_GONE, JOB_IS_PAUSED
+from .fences import JOB_IS_GONE, JOB_IS_PAUSED, SCOPE_IS_PAUSED
 from .promoting import LOCK_PLANS_SQL
 from .specs import UNREADABLE, SpecCache
 
 logger = logging.getLogger(__name__)
 
-CLAIM_SQL = """
+CLAIM_SQL = f"""
 WITH next_up AS MATERIALIZED (   -- a fence: the planner must not run the lock again
     SELECT execution.id
     FROM scheduler_app_execution AS execution
     WHERE execution.status = 'ready'
       AND execution.run_after <= scheduler_now()
-      AND (%(queues)s::text[] = '{}' OR execution.queue = ANY(%(queues)s::text[]))
-      AND NOT EXISTS (
-          SELECT
-          FROM scheduler_app_pause AS pause
-          WHERE pause.ended_at IS NULL
-            AND (pause.paused_until IS NULL OR pause.paused_until > scheduler_now())
-            AND (
-                pause.scope = 'all'
-                OR pause.scope = 'queue' AND pause.value = execution.queue
-                OR pause.scope = 'tag' AND EXISTS (
-                    SELECT
-                    FROM scheduler_app_job AS job
-                    WHERE job.id = execution.job_id AND pause.value = ANY(job.tags)
-                )
-            )
-      )
+      AND (%(queues)s::text[] = '{{}}' OR execution.queue = ANY(%(queues)s::text[]))
+      AND NOT {SCOPE_IS_PAUSED}
       -- A node that was declared dead, or drains, takes nothing.
       AND EXISTS (SELECT FROM scheduler_app_node WHERE id = %(node_id)s AND state = 'active')
     ORDER BY execution.priority DESC, execution.run_after, execution.id
@@ -65,6 +51,14 @@ RETURNING
     execution.priority, execution.reason, execution.failures::text,
     execution.backfill IS NOT NULL,
     (SELECT job.owner_id FROM scheduler_app_job AS job WHERE job.id = execution.job_id)
+"""
+
+HELD_BACK_SQL = f"""
+SELECT execution.id
+FROM scheduler_app_execution AS execution
+LEFT JOIN scheduler_app_job AS job ON job.id = execution.job_id
+WHERE execution.id = ANY(%(ids)s)
+  AND (execution.cancel_requested_at IS NOT NULL OR {JOB_IS_GONE} OR {JOB_IS_PAUSED} OR {SCOPE_IS_PAUSED})
 """
 
 JOBS_OF_SQL = """
@@ -191,6 +185,12 @@ def claim(
         )
     # RETURNING keeps no order.
     return sorted(claimed, key=lambda execution: (-execution.priority, execution.run_after))
+
+
+def held_back(connection: psycopg.Connection[Any], execution_ids: Sequence[int]) -> set[int]:
+    """Of executions that were claimed and have not begun, those that must not: paused, cancelled or deleted since."""
+    rows = connection.execute(HELD_BACK_SQL, {"ids": list(execution_ids)})
+    return {execution_id for (execution_id,) in rows}
 
 
 def hand_back(connection: psycopg.Connection[Any], given: Sequence[HandBack]) -> set[int]:

@@ -56,6 +56,12 @@ FROM scheduler_app_node
 WHERE id = %(node_id)s
 """
 
+BIRTH_SQL = """
+SELECT started_at::text
+FROM scheduler_app_node
+WHERE id = %(node_id)s
+"""
+
 HELD_SQL = """
 SELECT id, token, cancel_requested_at IS NOT NULL
 FROM scheduler_app_execution
@@ -113,6 +119,12 @@ def register_node(
     assert row is not None
     node_id: int = row[0]
     return node_id
+
+
+def birth_of(connection: psycopg.Connection[Any], node_id: int) -> str | None:
+    """When the node's row was made, as text; with the id, it tells this database from all others."""
+    row = connection.execute(BIRTH_SQL, {"node_id": node_id}).fetchone()
+    return None if row is None else str(row[0])
 
 
 def heartbeat(

@@ -23,21 +23,23 @@ def test_what_was_claimed_before_the_lease_was_lost_does_not_begin():
     outcomes: queue.Queue[Any] = queue.Queue()
     clock = DatabaseClock()
     clock.set(NOON)
-    config = SchedulerConfig()
+    config, gauges = SchedulerConfig(), Gauges()
     pool = Pool(
         config,
         threads=1,
         node_name="a",
         clock=clock,
-        children=Children(config, Gauges()),
+        children=Children(config, gauges),
+        gauges=gauges,
         holds_lease=lambda: holding[0],
         on_outcome=outcomes.put,
         on_idle=lambda: None,
+        on_worn_out=lambda: None,
     )
     pool.start()
 
     pool.queue.put([claimed(1)])
-    assert outcomes.get(timeout=DEADLINE_S) == HandBack(1, 1)
+    assert outcomes.get(timeout=DEADLINE_S) == HandBack(1, 1, reason="fenced")
 
     holding[0] = True
     pool.queue.put([claimed(2)])

@@ -66,3 +66,14 @@ def test_what_waits_too_long_is_given_back():
     assert queue.give_back(older_than_s=60) == []
     assert {item.id for item in queue.give_back(older_than_s=0)} == {1, 2}
     assert len(queue) == 0
+
+
+def test_what_must_not_begin_any_more_is_taken_out():
+    queue = ReadyQueue()
+    queue.put([claimed(number) for number in (1, 2, 3)])
+    assert queue.take().id == 1
+
+    removed = queue.remove({1, 3})
+
+    assert [item.id for item in removed] == [3]
+    assert queue.waiting() == [2]

@@ -14,11 +14,12 @@ from scheduler_app.engine.children import Children
 from scheduler_app.engine.database import DatabaseClock, Session
 from scheduler_app.engine.gauges import Gauges
 from scheduler_app.engine.heartbeat import Heartbeat
+from scheduler_app.engine.listener import Listener
 from scheduler_app.engine.pool import Pool
 from scheduler_app.engine.recorder import Recorder
 from scheduler_app.engine.scheduler import Scheduler
 from scheduler_app.engine.wake import Wake
-from scheduler_app.lifecycle import Condition, SpecCache
+from scheduler_app.lifecycle import Condition, SpecCache, notices
 from scheduler_app.models import Execution, Job, JobPlan, database_now
 
 
@@ -62,9 +63,11 @@ def scheduler(session: CountingSession) -> Scheduler:
             node_name="n",
             clock=clock,
             children=Children(config, gauges),
+            gauges=gauges,
             holds_lease=lambda: True,
             on_outcome=lambda outcome: None,
             on_idle=lambda: None,
+            on_worn_out=lambda: None,
         ),
         recorder=Recorder(
             config,
@@ -81,6 +84,13 @@ def scheduler(session: CountingSession) -> Scheduler:
             condition=Condition,
             on_drain_requested=lambda by: None,
             on_declared_dead=lambda: None,
+        ),
+        listener=Listener(
+            config,
+            node_id=node_id,
+            gauges=gauges,
+            on_notice=lambda notice: None,
+            on_change=lambda: None,
         ),
         session=session,
         wake=Wake(),
@@ -121,3 +131,22 @@ def test_due_jobs_cost_the_same_however_many_there_are(scheduler, session, make_
     JobPlan.objects.update(next_fire_at=moment, decided_until=moment - timedelta(seconds=1))
     assert calls_of(scheduler.turn, session) == 3  # looks, fires, claims
     assert Execution.objects.count() >= 20
+
+
+def test_what_was_claimed_ahead_does_not_begin_once_its_job_is_paused(scheduler, make_job):
+    """Proves I4 for what waits on a node: its threads were not started, so all of it was claimed ahead."""
+    paused, going_on = (make_job(name=name, on_overlap="allow") for name in ("a", "b"))
+    scheduler.turn()
+    for job in (paused, going_on):
+        Execution.objects.filter(
+            pk__in=[run.pk for run in lifecycle.run_now([job.pk], by="ann")]
+        ).update(trigger="schedule")
+    scheduler.turn()
+    assert set(Execution.objects.values_list("status", flat=True)) == {"running"}
+
+    lifecycle.pause([paused.pk], by="ann")
+    scheduler.heard(notices.PLAN)
+    scheduler.turn()
+
+    assert scheduler._pool.queue.waiting() == [going_on.executions.get().pk]
+    assert scheduler._recorder.held() == {(paused.executions.get().pk, 1)}

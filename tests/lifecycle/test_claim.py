@@ -403,3 +403,31 @@ def test_what_is_handed_back_during_a_delete_or_a_pause_obeys_it(
     )
 
     assert status_of(execution) == expected
+
+
+# --- What was claimed and has not begun ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "how", ["nothing", "pause", "pause queue", "pause tag", "pause all", "cancel", "delete"]
+)
+def test_what_was_claimed_must_not_begin_once_somebody_holds_it(connection, clock, how):
+    job = make_job(schedule="@manual", on_overlap="allow", queue="q", tags=["t"])
+    execution = make_execution(job, trigger="schedule")
+    other = make_execution()
+    claim(connection, make_node(connection))
+
+    if how == "pause":
+        lifecycle.pause([job.pk], by="ann")
+    elif how.startswith("pause"):
+        scope = how.split()[1]
+        lifecycle.pause_scope(scope, {"queue": "q", "tag": "t", "all": ""}[scope], by="ann")
+    elif how == "cancel":
+        lifecycle.cancel([execution.pk], by="ann")
+    elif how == "delete":
+        lifecycle.delete_jobs([job.pk], by="ann")
+
+    held = lifecycle.held_back(connection, [execution.pk, other.pk])
+
+    assert (execution.pk in held) == (how != "nothing")
+    assert (other.pk in held) == (how == "pause all")

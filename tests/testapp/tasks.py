@@ -216,6 +216,13 @@ def tell_process() -> list[int]:
 
 
 @task
+def tell_pid_and_sleep(path: str) -> None:
+    """Note the process that this runs in, and stay."""
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+@task
 def leave_processes(path: str, stay: bool = False) -> str:
     """Start another process, and note it; it lives long, and prints."""
     started = subprocess.Popen(["sh", "-c", "echo from the shell; sleep 600 & sleep 600"])

@@ -1,0 +1,117 @@
+"""Outcomes that a node could not write before it had to end, in files for the next node on this host.
+
+Each is written later with the token that it had, so an execution that was given to somebody else meanwhile stays theirs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from scheduler_app.lifecycle import Finished, HandBack, LogPart
+
+logger = logging.getLogger(__name__)
+
+MOMENTS = ("started_at", "finished_at")
+SUFFIX = ".outcomes"
+TAKEN = ".taken"
+
+
+class Spool:
+    """The directory for them; without one nothing is kept.
+
+    Ids and tokens mean something in one database alone, whatever its address: a file names the node that wrote it, and
+    when that was born.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory) if directory else None
+
+    def keep(
+        self, node_id: int, born: str | None, outcomes: Sequence[Finished | HandBack]
+    ) -> Path | None:
+        """Write them to a file of the node's; None when that is not possible."""
+        if self._directory is None or not outcomes:
+            return None
+        path = self._directory / f"{node_id}-{os.getpid()}{SUFFIX}"
+        unfinished = path.with_suffix(".unfinished")
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Results and logs may say what is nobody else's business.
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(json.dumps({"node": node_id, "born": born}) + "\n")
+                for outcome in outcomes:
+                    file.write(json.dumps(_to_json(outcome)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except OSError as error:
+            logger.error("outcomes could not be kept in a file: %s", error)
+            return None
+        return path
+
+    def take(
+        self, birth_of: Callable[[int], str | None]
+    ) -> tuple[list[Finished | HandBack], list[Path]]:
+        """What nodes of this database left here, and the files to remove once it is written.
+
+        `birth_of` tells when a node of this database was born. Raises what that raises.
+        """
+        outcomes: list[Finished | HandBack] = []
+        files: list[Path] = []
+        if self._directory is None or not self._directory.is_dir():
+            return outcomes, files
+        # Also what another node took and did not come to write: tokens make repeating safe.
+        for path in sorted(
+            [*self._directory.glob(f"*{SUFFIX}"), *self._directory.glob(f"*{TAKEN}")]
+        ):
+            taken = path.with_suffix(TAKEN)
+            try:
+                found = self._read(path, birth_of)
+                if found is None:
+                    continue
+                path.rename(taken)
+            except OSError:
+                # Another node of this host was faster.
+                continue
+            outcomes += found
+            files.append(taken)
+        return outcomes, files
+
+    def _read(
+        self, path: Path, birth_of: Callable[[int], str | None]
+    ) -> list[Finished | HandBack] | None:
+        """The outcomes in a file; None when it is for another database."""
+        found: list[Finished | HandBack] = []
+        with path.open() as file:
+            try:
+                header = json.loads(next(file))
+                if header["born"] is None or birth_of(header["node"]) != header["born"]:
+                    return None
+                found.extend(_from_json(json.loads(line)) for line in file)
+            except (ValueError, TypeError, KeyError, StopIteration):
+                logger.exception("a file of outcomes cannot be read to its end path=%s", path)
+        return found
+
+
+def _to_json(outcome: Finished | HandBack) -> dict[str, Any]:
+    values = dataclasses.asdict(outcome)
+    if isinstance(outcome, Finished):
+        values |= {name: values[name].isoformat() for name in MOMENTS}
+    return {type(outcome).__name__: values}
+
+
+def _from_json(entry: dict[str, Any]) -> Finished | HandBack:
+    if "HandBack" in entry:
+        return HandBack(**entry["HandBack"])
+    values = entry["Finished"]
+    values |= {name: datetime.fromisoformat(values[name]) for name in MOMENTS}
+    values["log"] = tuple(LogPart(**part) for part in values["log"])
+    return Finished(**values)
