@@ -60,7 +60,13 @@ class SchedulerConfig:
     """An execution that took its node down this often is not tried again."""
 
     retention_days: float = 7.0
-    """Finished executions, gaps and dead nodes older than this are removed."""
+    """Finished executions, gaps and dead nodes older than this are removed, where their job does not say otherwise."""
+
+    retention_count: int = 0
+    """Of executions and of gaps at most so many each are kept, the newest, whatever jobs say; 0: any number."""
+
+    log_retention_days: float = 0.0
+    """Logs older than this are removed before their executions; 0: with them."""
 
     audit_retention_days: float = 365.0
     """Entries of the audit trail older than this are removed."""
@@ -134,6 +140,8 @@ class SchedulerConfig:
             "trusted_proxies",
             "memory_limit_mb",
             "cpu_limit_s",
+            "retention_count",
+            "log_retention_days",
         ):
             if getattr(self, name) < 0:
                 found.append(f"{name} must not be negative, got {getattr(self, name)}.")

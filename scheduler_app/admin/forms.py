@@ -89,6 +89,7 @@ class JobForm(ArgumentsByField, _JobModelForm):
             ),
             *("retry_backoff_s", "retry_factor", "retry_cap_s", "retry_jitter", "guarantee"),
             *("isolation", "memory_limit_mb", "cpu_limit_s"),
+            *("keep_days", "keep_last"),
             *("on_overlap", "max_running", "on_misfire", "misfire_grace_s"),
         )
 

@@ -79,6 +79,7 @@ class JobEditing(JobBase):
             "How it is kept apart",
             {"fields": ("isolation", ("memory_limit_mb", "cpu_limit_s"))},
         ),
+        ("How long its history is kept", {"fields": (("keep_days", "keep_last"),)}),
         (
             "When it overlaps or was missed",
             {"fields": (("on_overlap", "max_running"), ("on_misfire", "misfire_grace_s"))},

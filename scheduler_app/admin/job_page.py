@@ -36,7 +36,7 @@ REVISIONS_SHOWN = 10
 POLICY_FIELDS = (
     *("queue", "priority", "timeout_s", "max_attempts", "retry_backoff_s", "retry_factor"),
     *("retry_cap_s", "retry_jitter", "guarantee", "on_overlap", "max_running", "on_misfire"),
-    *("misfire_grace_s", "isolation", "memory_limit_mb", "cpu_limit_s"),
+    *("misfire_grace_s", "isolation", "memory_limit_mb", "cpu_limit_s", "keep_days", "keep_last"),
 )
 
 

@@ -74,6 +74,8 @@ WRITABLE = (
     "isolation",
     "memory_limit_mb",
     "cpu_limit_s",
+    "keep_days",
+    "keep_last",
     "enabled",
 )
 

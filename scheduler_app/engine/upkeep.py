@@ -11,7 +11,7 @@ import psycopg
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
-from scheduler_app.lifecycle import notices
+from scheduler_app.lifecycle import Keep, Position, notices
 
 from .database import Session, Unavailable
 from .gauges import Gauges
@@ -27,6 +27,9 @@ DEADLINE_S = 60.0
 BATCH_ROWS = 1000
 BATCH_S = 0.1
 PAUSE_S = 0.05
+LOOK_AGAIN_S = 6 * 3600.0
+"""After this long pruning begins from the oldest again, for what was kept when it came by: it still ran, say."""
+DAY_S = 86_400
 
 
 class Upkeep:
@@ -39,6 +42,8 @@ class Upkeep:
         self._closing = threading.Event()
         self._wake = Wake()
         self._next_prune = 0.0
+        self._position = Position()
+        self._look_again_at = 0.0
 
     def start(self) -> None:
         """Start the thread."""
@@ -87,22 +92,28 @@ class Upkeep:
             logger.info("planned anew after a change of time zone data jobs=%s", replanned)
 
     def _prune(self) -> None:
+        config = self._config
+        keep = Keep(
+            age_s=config.retention_days * DAY_S,
+            audit_age_s=config.audit_retention_days * DAY_S,
+            log_age_s=config.log_retention_days * DAY_S,
+            count=config.retention_count,
+        )
         began = time.monotonic()
+        if began >= self._look_again_at:
+            self._position = Position()
+            self._look_again_at = began + LOOK_AGAIN_S
         limit = BATCH_ROWS
         executions = 0
         while time.monotonic() - began < BUDGET_S:
             batch_began = time.monotonic()
             removed = self._session.call(
-                partial(
-                    lifecycle.prune,
-                    age_s=self._config.retention_days * 86_400,
-                    audit_age_s=self._config.audit_retention_days * 86_400,
-                    limit=limit,
-                )
+                partial(lifecycle.prune, keep=keep, position=self._position, limit=limit)
             )
             if removed is None:
                 return
             executions += removed.executions
+            self._gauges.turned("upkeep", INTERVAL_S + BUDGET_S)
             if not removed.more or self._closing.wait(PAUSE_S):
                 break
             took = time.monotonic() - batch_began

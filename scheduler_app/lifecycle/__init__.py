@@ -32,7 +32,7 @@ from .nodes import (
 from .notices import CHANNEL
 from .pausing import resume_expired
 from .promoting import promote_blocked
-from .pruning import Pruned, prune
+from .pruning import Keep, Position, Pruned, prune
 from .rescuing import LEAP_S, Rescued, rescue
 from .running import MOST_RUNS, Run, run_many
 from .selecting import Selection
@@ -81,8 +81,10 @@ __all__ = [
     "Finished",
     "Fired",
     "HandBack",
+    "Keep",
     "LogPart",
     "Outlook",
+    "Position",
     "Pruned",
     "Rescued",
     "Run",

@@ -271,6 +271,20 @@ class Job(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_S)],
         help_text="Of a process of its own, in seconds of CPU. Empty: the node's setting.",
     )
+    keep_days = models.PositiveIntegerField(
+        "keep its history for (days)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(36_500)],
+        help_text="How long finished executions and gaps are kept. Empty: the site's setting.",
+    )
+    keep_last = models.PositiveIntegerField(
+        "keep at most",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(1_000_000)],
+        help_text="So many executions, and so many gaps, the newest. Empty: any number.",
+    )
 
     enabled = models.BooleanField(
         default=True, help_text="A disabled job has no fire times; it can still be run by hand."
@@ -340,6 +354,11 @@ class Job(models.Model):
                 name="job_pause_ends",
             ),
             # What pruning looks for.
+            models.Index(
+                fields=["id"],
+                condition=Q(keep_days__isnull=False) | Q(keep_last__isnull=False),
+                name="job_keeps_by_itself",
+            ),
             models.Index(
                 fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="job_deleted"
             ),

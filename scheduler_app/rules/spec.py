@@ -47,6 +47,8 @@ class JobSpec:
     isolation: str = "thread"
     memory_limit_mb: int | None = None
     cpu_limit_s: int | None = None
+    keep_days: int | None = None
+    keep_last: int | None = None
     enabled: bool = True
     paused_at: datetime | None = None
     paused_by: str = ""

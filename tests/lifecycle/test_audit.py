@@ -266,7 +266,7 @@ def test_pruning_removes_what_is_older_than_its_own_retention(clock):
     saved_job(name="younger")
 
     with open_connection() as plain:
-        removed = lifecycle.prune(plain, age_s=86_400, audit_age_s=9 * 86_400)
+        removed = lifecycle.prune(plain, lifecycle.Keep(age_s=86_400, audit_age_s=9 * 86_400))
         # The leave to delete ended with that transaction.
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             plain.execute("DELETE FROM scheduler_app_auditentry")

@@ -243,7 +243,7 @@ def test_old_operations_are_pruned(clock: ClusterClock, connection: Connection) 
     start("retry")
     clock.tick(days=8)
 
-    lifecycle.prune(connection, age_s=7 * 86_400, audit_age_s=400 * 86_400)
+    lifecycle.prune(connection, lifecycle.Keep(age_s=7 * 86_400, audit_age_s=400 * 86_400))
 
     assert not BulkOperation.objects.exists()
 

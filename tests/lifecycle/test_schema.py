@@ -230,7 +230,9 @@ def test_rescuing_reads_what_ran(connection):
 
 def test_pruning_reads_what_is_old(connection):
     with at_most(100 * 20, connection):
-        removed = lifecycle.prune(connection, age_s=(HISTORY - 50) * 60, audit_age_s=60, limit=100)
+        removed = lifecycle.prune(
+            connection, lifecycle.Keep(age_s=(HISTORY - 50) * 60, audit_age_s=60), limit=100
+        )
     assert removed.executions in (50, 51)
 
 

@@ -125,7 +125,7 @@ def test_pruning_takes_nothing_from_the_counters(connection, clock):
     finish(connection, *map(outcome, claim(connection, make_node(connection))))
     clock.tick(days=30)
 
-    lifecycle.prune(connection, age_s=86_400, audit_age_s=86_400)
+    lifecycle.prune(connection, lifecycle.Keep(age_s=86_400, audit_age_s=86_400))
 
     assert not Execution.objects.exists()
     assert counted("finished") == {"succeeded": 3}

@@ -165,7 +165,7 @@ def test_old_keys_are_pruned_and_young_ones_stay(database_url: str) -> None:
     send(admin, "jobs/a/run", {}, key="young")
 
     with psycopg.connect(database_url, autocommit=True) as connection:
-        lifecycle.prune(connection, age_s=7 * 86_400, audit_age_s=7 * 86_400)
+        lifecycle.prune(connection, lifecycle.Keep(age_s=7 * 86_400, audit_age_s=7 * 86_400))
 
     assert list(IdempotencyKey.objects.values_list("key", flat=True)) == ["young"]
 
