@@ -19,6 +19,8 @@ from django.db import connection, transaction
 
 from scheduler_app.tasks import current_execution, task
 
+from . import hostile
+
 
 @task
 def echo(value: object = None) -> object:
@@ -264,6 +266,25 @@ def log_and_print() -> None:
     logging.getLogger("shop").warning("logged")
     os.system("echo from a shell")
     sys.stdout.write("no newline \udcff")
+
+
+@task
+def hand_over(payload: str, way: str) -> object:
+    """Return, raise or print something hostile, by its name in `hostile`."""
+    value = hostile.PAYLOADS[payload]()
+    if way == "result":
+        return value
+    if way == "output":
+        print(value)
+        logging.getLogger("hostile").warning("%s", value)
+        return None
+    raise value if isinstance(value, BaseException) else ValueError(value)
+
+
+@task
+def look_for_canary() -> list[str]:
+    """What ran that must not."""
+    return hostile.canary
 
 
 class Unprintable(Exception):
