@@ -194,6 +194,10 @@ def a_hand_back_that_nobody_asked_for(evidence: Evidence) -> None:
     call_the_rescue(evidence, row_at(evidence, STEADY, 60), "drained")
 
 
+def a_fence_without_a_cut(evidence: Evidence) -> None:
+    call_the_rescue(evidence, row_at(evidence, STEADY, 60), "fenced")
+
+
 def call_the_rescue(evidence: Evidence, row: Row, reason: str) -> None:
     for number, change in enumerate(evidence.changes):
         if change.execution == row.id and change.old_status == "running" and change.token == 2:
@@ -378,6 +382,7 @@ LIES: list[tuple[Callable[[Evidence], None], str]] = [
     (a_rescue_from_a_node_that_was_well, "doubled"),
     (a_hand_back_of_what_ran, "doubled"),
     (a_hand_back_that_nobody_asked_for, "doubled"),
+    (a_fence_without_a_cut, "doubled"),
     (a_try_too_many, "doubled"),
     (a_gap_over_an_execution, "gap_overlap"),
     (two_gaps_over_a_fire_time, "gap_overlap"),

@@ -9,7 +9,7 @@ from math import inf
 from .evidence import Change, Row
 from .figures import Figures
 from .findings import Findings, Where
-from .scene import FINAL, RESCUE_REASONS, SLACK_S, Scene
+from .scene import FINAL, RESCUE_REASONS, SLACK_S, STARTING_S, Scene
 from .sidelog import Run
 
 EARLY_S = 0.05
@@ -167,6 +167,17 @@ class Conduct:
                     "doubled",
                     Where(at, job_id),
                     f"execution {change.execution} was handed back by a node that nobody told to stop",
+                )
+        elif runs and change.reason == "fenced":
+            # A node that reached no database stops what it runs, and gives it back when it reaches it again.
+            if not any(
+                band.began <= change.at <= band.ended + STARTING_S + self.evidence.lease
+                for band in self.scene.ledger.bands
+            ):
+                self.findings.add(
+                    "doubled",
+                    Where(at, job_id),
+                    f"execution {change.execution} was given up by a node that nothing cut off",
                 )
         elif runs and runs[0].began < change.at - SLACK_S:
             self.findings.add(
