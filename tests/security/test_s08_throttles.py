@@ -192,6 +192,6 @@ def test_s08_old_counts_are_pruned(limits) -> None:
         throttling.spend(throttling.RUNS)
     Throttle.objects.create(key="old", minute=5, count=1)
     with open_connection() as plain:
-        lifecycle.prune(plain, age_s=86_400, audit_age_s=86_400)
+        lifecycle.prune(plain, lifecycle.Keep(age_s=86_400, audit_age_s=86_400))
 
     assert [row.key.partition(":")[0] for row in Throttle.objects.all()] == ["runs"]

@@ -92,7 +92,7 @@ def test_s27_people_and_nodes_do_all_they_do_under_their_roles(node: Connection)
         node, lifecycle.SpecCache(), [outcome(one, status="failed") for one in claimed]
     )
     lifecycle.resume_expired(node)
-    lifecycle.prune(node, age_s=86_400, audit_age_s=86_400)
+    lifecycle.prune(node, lifecycle.Keep(age_s=86_400, audit_age_s=86_400))
     with connection.cursor() as cursor:
         cursor.execute("SET ROLE scheduler_node")
         assert Owners().refusal(owner.pk, "task", ECHO) == ""
