@@ -159,7 +159,8 @@ def claim(
     if limit < 1:
         return []
     parameters = {"node_id": node_id, "limit": limit, "queues": list(queues), "release": release}
-    with connection.transaction(), connection.pipeline():
+    # The commit is sent along: a node that freezes here holds no rows.
+    with connection.pipeline(), connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [locks.PAUSES])
         cursor = connection.execute(CLAIM_SQL, parameters)
     rows = cursor.fetchall()

@@ -27,6 +27,9 @@ from .zones import remember_zones
 
 logger = logging.getLogger(__name__)
 
+FROZEN_SQL = "SET LOCAL idle_in_transaction_session_timeout = '3s'"
+"""A node that freezes while it decides holds its plans for so long, and then others fire them."""
+
 LOCK_DUE_SQL = """
 SELECT
     plan.job_id, plan.revision_id, plan.decided_until, plan.runs,
@@ -250,8 +253,11 @@ def _decide_locked(
     with connection.transaction():
         with connection.pipeline():
             connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [locks.PAUSES])
+            connection.execute(FROZEN_SQL)
             pauses = connection.execute(PAUSES_SQL)
-            locked = connection.execute(lock_sql, {"limit": limit})
+        # Not in the pipeline: after one, PostgreSQL's clock for idle transactions does not run, and a node that
+        # freezes here would keep the plans for itself.
+        locked = connection.execute(lock_sql, {"limit": limit})
         plans = [_Plan(*row) for row in locked.fetchall()]
         if not plans:
             return Fired()

@@ -7,9 +7,10 @@ import time
 
 from scheduler_app.management.drill.checker import Report
 from scheduler_app.management.drill.evidence import Evidence
+from scheduler_app.management.drill.nodes import NodeKeeper
 
 from .catalogue import fault, no_reruns_and_no_exits, some_rescues
-from .cluster import LEASE_S, X_S, Stage
+from .cluster import LEASE_S, PATIENCE_S, X_S, Stage
 from .plan import Wanted, work
 
 # --- F0: nothing --------------------------------------------------------------------------------
@@ -72,6 +73,53 @@ def freeze(stage: Stage, seconds: float) -> None:
         if time.monotonic() + LEASE_S + X_S > end:
             return
         time.sleep(1.0)
+
+
+IN_TRANSACTION = """
+SELECT activity.pid, activity.xact_start
+FROM pg_stat_activity AS activity
+JOIN pg_locks AS held ON held.pid = activity.pid
+WHERE activity.datname = current_database()
+  AND activity.application_name = 'scheduler scheduler'
+  AND activity.state = 'idle in transaction'
+  AND held.relation = 'scheduler_app_jobplan'::regclass
+"""
+
+
+def node_frozen_with_locks(stage: Stage) -> NodeKeeper:
+    """A node that stands still between two statements of a transaction that holds plans; found by trying."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        before = stage.sql(IN_TRANSACTION)
+        if not before:
+            continue
+        keeper = stage.any_node()
+        keeper.send(signal.SIGSTOP)
+        # Nobody who is awake takes so long between two statements.
+        time.sleep(0.5)
+        if set(stage.sql(IN_TRANSACTION)) & set(before):
+            return keeper
+        keeper.send(signal.SIGCONT)
+    raise TimeoutError(f"no node could be frozen in a transaction within {PATIENCE_S:g} s")
+
+
+@fault(
+    "F2T",
+    "a node freezes in the middle of a transaction, with the plans of jobs locked",
+    quick_s=20,
+    long_s=120,
+)
+def freeze_with_locks(stage: Stage, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        keeper = node_frozen_with_locks(stage)
+        with stage.ledger.band("frozen with locks", keeper.name):
+            time.sleep(2 * LEASE_S)
+        keeper.send(signal.SIGCONT)
+        if time.monotonic() + 2 * LEASE_S > end:
+            return
+        time.sleep(1.0)
+        stage.wait_all_active()
 
 
 # --- F3: deploys --------------------------------------------------------------------------------
