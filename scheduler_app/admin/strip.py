@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from django.db import connections
@@ -18,7 +19,7 @@ from django.utils.safestring import SafeString
 from scheduler_app.conf import get_config
 from scheduler_app.models import Execution, Gap, GapReason, Job, Status, Trigger
 
-from .display import OVERDUE_AFTER, clock, count_text, reason_in_words, zone_of
+from .display import OVERDUE_AFTER, count_text
 from .state import is_manual
 
 CELLS = 30
@@ -26,45 +27,52 @@ CELL_WIDTH = 6
 HEIGHT = 16
 
 STRIP_SQL = """
-SELECT wanted.job_id, fate.id, fate.first_at, fate.last_at, fate.count, fate.status, fate.reason
+SELECT wanted.job_id, fates.statuses, fates.reasons, fates.counts
 FROM unnest(%(job_ids)s::bigint[], %(by_hand)s::boolean[]) AS wanted (job_id, by_hand)
 CROSS JOIN LATERAL (
-    (
-        SELECT id, scheduled_for AS first_at, scheduled_for AS last_at, 1 AS count, status, reason
-        FROM scheduler_app_execution
-        WHERE job_id = wanted.job_id AND trigger = 'schedule' AND NOT wanted.by_hand
-        ORDER BY scheduled_for DESC
+    -- An array a column: a row for each of thousands of fire times costs more to fetch than to find.
+    SELECT
+        array_agg(status ORDER BY at) AS statuses,
+        array_agg(reason ORDER BY at) AS reasons,
+        array_agg(count ORDER BY at) AS counts
+    FROM (
+        (
+            SELECT scheduled_for AS at, 1 AS count, status, reason
+            FROM scheduler_app_execution
+            WHERE job_id = wanted.job_id AND trigger = 'schedule' AND NOT wanted.by_hand
+            ORDER BY scheduled_for DESC
+            LIMIT %(cells)s
+        )
+        UNION ALL
+        (
+            -- What runs by hand only has no fire times but those that people gave it.
+            SELECT scheduled_for, 1, status, reason
+            FROM scheduler_app_execution
+            WHERE job_id = wanted.job_id AND wanted.by_hand
+            ORDER BY scheduled_for DESC
+            LIMIT %(cells)s
+        )
+        UNION ALL
+        (
+            SELECT last_at, LEAST(count, %(cells)s), 'gap', reason
+            FROM scheduler_app_gap
+            WHERE job_id = wanted.job_id
+            ORDER BY first_at DESC
+            LIMIT %(cells)s
+        )
+        ORDER BY at DESC
         LIMIT %(cells)s
-    )
-    UNION ALL
-    (
-        -- What runs by hand only has no fire times but those that people gave it.
-        SELECT id, scheduled_for, scheduled_for, 1, status, reason
-        FROM scheduler_app_execution
-        WHERE job_id = wanted.job_id AND wanted.by_hand
-        ORDER BY scheduled_for DESC
-        LIMIT %(cells)s
-    )
-    UNION ALL
-    (
-        SELECT NULL, first_at, last_at, count, 'gap', reason
-        FROM scheduler_app_gap
-        WHERE job_id = wanted.job_id
-        ORDER BY first_at DESC
-        LIMIT %(cells)s
-    )
-    ORDER BY last_at DESC
-    LIMIT %(cells)s
-) AS fate
-ORDER BY wanted.job_id, fate.last_at
+    ) AS fate
+) AS fates
 """
 
 SUCCEEDED, FAILED, LOST, CANCELLED, RUNNING, WAITING, SKIPPED, MISSED, OVERDUE = FATES = (
+    # In the words that people read.
     *("succeeded", "failed", "lost", "cancelled", "running", "waiting"),
     *("skipped", "missed", "overdue"),
 )
 
-_OF_STATUS = {
+_OF_STATUS: dict[str, str] = {
     Status.SUCCEEDED: SUCCEEDED,
     Status.FAILED: FAILED,
     Status.LOST: LOST,
@@ -74,18 +82,6 @@ _OF_STATUS = {
     Status.BLOCKED: WAITING,
 }
 _MISSED = (GapReason.MISSED, GapReason.COALESCED, GapReason.LIMIT)
-_WORDS = {
-    SUCCEEDED: "succeeded",
-    FAILED: "failed",
-    LOST: "lost",
-    CANCELLED: "cancelled",
-    RUNNING: "running",
-    WAITING: "waiting",
-    SKIPPED: "skipped",
-    MISSED: "missed",
-    OVERDUE: "overdue",
-}
-
 # Within a cell that begins at 0: full bars for what went well, so that anything else stands out by its shape.
 _SHAPES = {
     SUCCEEDED: "M{x2} 1v14",
@@ -105,23 +101,7 @@ class Cell:
     """One fire time, or several that became no execution for one reason."""
 
     fate: str
-    first_at: datetime
-    last_at: datetime
     count: int = 1
-    reason: str = ""
-    execution_id: int | None = None
-
-    def words(self, zone: str) -> str:
-        """For people: when, what, why."""
-        at = clock(self.first_at, zone_of(zone))
-        if self.count > 1:
-            at = f"{at} to {clock(self.last_at, zone_of(zone))}, {self.count:,} fire times"
-        why = (
-            str(GapReason(self.reason).label)
-            if self.reason in GapReason.values and self.execution_id is None
-            else reason_in_words(self.reason)
-        )
-        return f"{at}: {_WORDS[self.fate]}{', ' + why if why else ''}"
 
 
 def last_fates(jobs: Sequence[Job], now: datetime, cells: int = CELLS) -> dict[int, list[Cell]]:
@@ -134,12 +114,11 @@ def last_fates(jobs: Sequence[Job], now: datetime, cells: int = CELLS) -> dict[i
     found: dict[int, list[Cell]] = {job.pk: [] for job in jobs}
     with connections[get_config().database].cursor() as cursor:
         cursor.execute(STRIP_SQL, parameters)
-        for job_id, pk, first_at, last_at, count, status, reason in cursor.fetchall():
-            if status == "gap":
-                fate = MISSED if reason in _MISSED else SKIPPED
-            else:
-                fate = _OF_STATUS.get(status, WAITING)
-            found[job_id].append(Cell(fate, first_at, last_at, count, reason, pk))
+        for job_id, statuses, reasons, counts in cursor.fetchall():
+            found[job_id] = [
+                Cell(_fate(*each), count)
+                for *each, count in zip(statuses or (), reasons or (), counts or (), strict=True)
+            ]
     return {job.pk: _with_overdue(job, found[job.pk], now)[-cells:] for job in jobs}
 
 
@@ -149,35 +128,26 @@ def fates_of(
     """As `last_fates`, from rows of the job that were read already; asks the database for nothing."""
     by_hand = is_manual(job)
     found = [
-        Cell(
-            _OF_STATUS.get(Status(one.status), WAITING),
-            one.scheduled_for,
-            one.scheduled_for,
-            reason=one.reason,
-            execution_id=one.pk,
-        )
+        (one.scheduled_for, Cell(_fate(one.status, one.reason)))
         for one in executions
         if by_hand or one.trigger == Trigger.SCHEDULE
     ]
-    found += [
-        Cell(
-            MISSED if gap.reason in _MISSED else SKIPPED,
-            gap.first_at,
-            gap.last_at,
-            gap.count,
-            gap.reason,
-        )
-        for gap in gaps
-    ]
-    found.sort(key=lambda cell: cell.last_at)
-    return _with_overdue(job, found, now)[-CELLS:]
+    found += [(gap.last_at, Cell(_fate("gap", gap.reason), gap.count)) for gap in gaps]
+    found.sort(key=itemgetter(0))
+    return _with_overdue(job, [cell for _, cell in found], now)[-CELLS:]
 
 
 def _with_overdue(job: Job, cells: list[Cell], now: datetime) -> list[Cell]:
     plan = getattr(job, "plan", None)
     if plan and plan.next_fire_at and plan.next_fire_at < now - OVERDUE_AFTER:
-        return [*cells, Cell(OVERDUE, plan.next_fire_at, plan.next_fire_at)]
+        return [*cells, Cell(OVERDUE)]
     return cells
+
+
+def _fate(status: str, reason: str) -> str:
+    if status == "gap":
+        return MISSED if reason in _MISSED else SKIPPED
+    return _OF_STATUS.get(status, WAITING)
 
 
 def summary(cells: Sequence[Cell]) -> str:
@@ -185,7 +155,7 @@ def summary(cells: Sequence[Cell]) -> str:
     counts = dict.fromkeys(FATES, 0)
     for cell in _spread(cells, CELLS):
         counts[cell.fate] += 1
-    parts = [f"{count} {_WORDS[fate]}" for fate, count in counts.items() if count]
+    parts = [f"{count} {fate}" for fate, count in counts.items() if count]
     return (
         f"Last {count_text(sum(counts.values()), 'fire time')}: {', '.join(parts)}" if parts else ""
     )
@@ -220,7 +190,7 @@ def legend_html(fates: Iterable[str] = FATES) -> SafeString:
         (
             (
                 *(CELL_WIDTH, HEIGHT, CELL_WIDTH, HEIGHT, fate),
-                *(_SHAPES[fate].format(x0=1, x2=3, x4=5), _WORDS[fate]),
+                *(_SHAPES[fate].format(x0=1, x2=3, x4=5), fate),
             )
             for fate in fates
         ),

@@ -54,7 +54,6 @@ def test_a_gap_is_as_many_cells_as_it_has_fire_times() -> None:
     cells = last_fates([job], now)[job.pk]
 
     assert summary(cells) == "Last 9 fire times: 1 succeeded, 8 skipped"
-    assert "8 fire times: skipped, paused" in cells[-1].words("UTC")
     Gap.objects.update(count=10**9)
     assert summary(last_fates([job], now)[job.pk]) == f"Last {CELLS} fire times: {CELLS} skipped"
 
