@@ -117,7 +117,7 @@ def count_bulk(verb: str, selection: Selection) -> BulkCount:
         Execution.objects.filter(status__in=statuses),
         Case(When(is_refused, then=Value(reason)), default=Value("")),
     )
-    suitable = by_fate.pop("", 0)
+    suitable = min(by_fate.pop("", 0), COUNTED)
     others, others_are_capped = _count(
         selection, Execution.objects.exclude(status__in=statuses), F("status")
     )

@@ -230,7 +230,8 @@ def test_the_count_says_why_others_cannot_be(clock: ClusterClock, connection: Co
 def test_counting_stops_at_a_cap(clock: ClusterClock, monkeypatch: pytest.MonkeyPatch) -> None:
     make_failures(5, make_job(on_overlap="allow"))
     monkeypatch.setattr(bulk, "COUNTED", 3)
-    assert lifecycle.count_bulk("retry", Selection()).is_capped
+    counted = lifecycle.count_bulk("retry", Selection())
+    assert (counted.suitable, counted.is_capped) == (3, True)
 
     monkeypatch.setattr(bulk, "COUNTED", 100)
     monkeypatch.setattr(bulk, "TRIED", 2)
