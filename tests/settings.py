@@ -31,3 +31,10 @@ for option in ("kinds", "management_commands", "shell_commands"):
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.testapp"]  # noqa: F405
+
+# Tests ask far more often than people; those of the limits set their own.
+SCHEDULER |= {
+    "writes_per_minute": 0,
+    "runs_per_minute": 0,
+    "login_failures_per_minute": 0,
+}
