@@ -46,6 +46,9 @@ test-client: venv-dev ## a client that a public generator makes from the API's d
 		$(BIN)/python -m venv $(VENV_CLIENT) && $(VENV_CLIENT)/bin/pip install -q "openapi-python-client>=0.26,<1"; }
 	@CLIENT_VENV=$(CURDIR)/$(VENV_CLIENT) exec $(BIN)/python -m pytest -n 0 tests/web/test_api_client.py $(ARGS)
 
+screenshots: venv-dev ## take the pictures of docs/screens.md anew, with an installed Chromium (ARGS="overview jobs")
+	@exec $(BIN)/python scripts/screenshots.py $(ARGS)
+
 # What `check --deploy` looks at: settings as in production. It connects to no database.
 PRODUCTION := DEBUG=0 DATABASE_URL=postgresql://localhost/unused ALLOWED_HOSTS=example.org \
 	SECRET_KEY=only-for-the-check-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH \

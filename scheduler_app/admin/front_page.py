@@ -196,7 +196,7 @@ def _running_row(running: Running, now: datetime) -> RunningRow:
         return RunningRow(running, elapsed, 0.0, is_long=False)
     seconds = elapsed.total_seconds()
     # What usually takes milliseconds is not "long" after one second.
-    is_long = seconds > max(2 * limit, limit + 2)
+    is_long = seconds > max(1.5 * limit, limit + 2)
     return RunningRow(running, elapsed, round(min(1.0, seconds / limit) * 100, 1), is_long)
 
 

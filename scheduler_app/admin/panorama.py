@@ -39,7 +39,7 @@ OFTEN = 24
 APPOINTMENTS = 150
 FREQUENT_SHOWN = 100
 CELL = timedelta(minutes=30)
-MINUTES_NAMED = 20
+MINUTES_NAMED = 12
 
 
 @dataclass(frozen=True, slots=True)
