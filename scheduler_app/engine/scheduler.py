@@ -237,7 +237,6 @@ class Scheduler:
         stale = self._pool.queue.give_back(older_than_s=STALE_IN_QUEUE_S)
         if stale:
             self._recorder.put(*(lifecycle.HandBack(item.id, item.token) for item in stale))
-        self._take_back_held()
         has_deaths = chores.silent_nodes or chores.orphans
         if has_deaths and self._may_judge():
             self._rescue()

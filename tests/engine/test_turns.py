@@ -129,7 +129,8 @@ def test_due_jobs_cost_the_same_however_many_there_are(scheduler, session, make_
     scheduler.turn()
     moment = database_now().replace(microsecond=0)
     JobPlan.objects.update(next_fire_at=moment, decided_until=moment - timedelta(seconds=1))
-    assert calls_of(scheduler.turn, session) == 3  # looks, fires, claims
+    # Looks, fires, claims; and tells the others when more is due than it can start.
+    assert calls_of(scheduler.turn, session) in (3, 4)
     assert Execution.objects.count() >= 20
 
 
