@@ -29,7 +29,8 @@ from .pagination import Order
 from .queries import ExecutionQuery, LatestQuery, LogQuery, ShownQuery, as_id, filter_executions
 from .renderers import PlainTextRenderer
 
-NEWEST_FIRST = Order("scheduled_for", datetime, descending=True)
+ORDERS = {"scheduled_for": Order("scheduled_for", datetime)}
+NEWEST_FIRST = Order.of("-scheduled_for", ORDERS)
 
 LIST_COLUMNS = (
     "id",
@@ -276,9 +277,9 @@ class ExecutionViewSet(ApiViewSet[Execution]):
 def list_executions(
     view: ApiViewSet[Any], executions: QuerySet[Execution], query: dict[str, Any]
 ) -> Response:
-    """One page of executions, newest first."""
+    """One page of executions, newest first unless told otherwise."""
     context = view.shown(query, ExecutionSerializer)
-    page = view.page(executions, order=NEWEST_FIRST, query=query)
+    page = view.page(executions, order=Order.of(query["ordering"], ORDERS), query=query)
     serializer: Any = ExecutionSerializer(page, many=True, context=context)
     return view.get_paginated_response(serializer.data)
 

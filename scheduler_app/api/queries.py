@@ -121,12 +121,15 @@ class LatestQuery(ExecutionFilters):
     job = TextField(max_length=200, required=False)
 
 
+EXECUTION_ORDERS = ("scheduled_for",)
+
+
 class ExecutionQuery(LatestQuery, PageQuery):
-    pass
+    ordering = WordField(choices=signed(EXECUTION_ORDERS), default="-scheduled_for")
 
 
 class ExecutionsOfJobQuery(ExecutionFilters, PageQuery):
-    pass
+    ordering = WordField(choices=signed(EXECUTION_ORDERS), default="-scheduled_for")
 
 
 class NodeQuery(PageQuery):

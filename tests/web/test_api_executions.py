@@ -377,3 +377,18 @@ def test_what_belongs_to_a_deleted_job_cannot_be_retried(operator: ApiClient) ->
 
     assert response.status_code == 409
     assert "was deleted" in response.json()["detail"]
+
+
+# --- The other way round ----------------------------------------------------------------------
+
+
+def test_a_list_can_be_oldest_first_and_paged_so(operator: ApiClient) -> None:
+    job = make_job(name="a")
+    made = [make_execution(job).pk for _ in range(5)]
+
+    for path in ("executions", "jobs/a/executions"):
+        first = operator.get(f"{API}/{path}?ordering=scheduled_for&page_size=3")
+        second = operator.get(first.json()["next"])
+        assert ids(first) + ids(second) == made
+        assert operator.get(second.json()["previous"]).json()["results"] == first.json()["results"]
+        assert set(errors_of(operator.get(f"{API}/{path}?ordering=status"))) == {"ordering"}
