@@ -286,7 +286,7 @@ def request_of(user, **extra):
 
 
 def test_a_request_leaves_its_user_its_way_and_its_address(clock):
-    user = get_user_model().objects.create_user("ana")
+    user = get_user_model().objects.create_superuser("ana")
     request = request_of(user, REMOTE_ADDR="192.0.2.7", headers={"X-Forwarded-For": "198.51.100.1"})
     request.auth = SimpleNamespace(name="deploy")
     with calling(RequestCaller(request)):
