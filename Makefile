@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run password test test-latest test-zones test-schema test-client bench loadtest bench-pages faults faults-long check format clean venv venv-dev venv-latest
+.PHONY: help run password test test-latest test-zones test-schema test-client bench loadtest bench-pages faults faults-long screenshots check format clean venv venv-dev venv-latest
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
