@@ -1,4 +1,4 @@
-"""The project's settings, all from environment variables or a `.env` file; README.md has the table of them."""
+"""The project's settings, all from environment variables or a `.env` file; docs/settings.md has the table of them."""
 
 from pathlib import Path
 

@@ -160,13 +160,13 @@ def test_a_command_with_wrong_settings_prints_the_sentence_and_nothing_else(mana
     assert done.stderr.count("\n") == 1
 
 
-def test_the_readme_lists_every_variable_and_no_other(load: Any) -> None:
+def test_the_page_of_settings_lists_every_variable_and_no_other(load: Any) -> None:
     known = load()["env"].names | load(**PRODUCTION)["env"].names
     known |= runpy.run_path(str(ROOT / "gunicorn.conf.py"))["env"].names
 
     rows = [
         line.split("|")[1].strip()
-        for line in (ROOT / "README.md").read_text().splitlines()
+        for line in (ROOT / "docs" / "settings.md").read_text().splitlines()
         if line.startswith("| `") and line.split("|")[1].strip().strip("`").isupper()
     ]
 
