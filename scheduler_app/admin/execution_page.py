@@ -13,6 +13,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
 from scheduler_app import lifecycle
+from scheduler_app.access.rights import may_use
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Execution
 from scheduler_app.models.execution import UNSUCCESSFUL
@@ -100,7 +101,11 @@ class ExecutionPage(ReadOnlyAdmin):
                 "log": shown_log(execution.pk, before, offset),
                 "is_earlier": before is not None,
                 "follows": execution.is_live and before is None,
-                "can": _verbs_for(execution, self.has_run_permission(request)),
+                "can": _verbs_for(
+                    execution,
+                    self.has_run_permission(request),
+                    may_use(request.user, spec.kind, spec.target),
+                ),
             },
         )
 
@@ -202,14 +207,16 @@ def _first_drift(execution: Execution) -> timedelta | None:
     return None
 
 
-def _verbs_for(execution: Execution, may_run: bool) -> dict[str, bool]:
+def _verbs_for(execution: Execution, may_run: bool, may_use_target: bool) -> dict[str, bool]:
+    """What the user may do with it; to stop something needs no right to what it does."""
+    may_run_it = may_run and may_use_target
     job_exists = execution.job is not None and execution.job.deleted_at is None
     return {
         "cancel": may_run and execution.is_live and execution.cancel_requested_at is None,
-        "retry": may_run
+        "retry": may_run_it
         and execution.status in UNSUCCESSFUL
         and (job_exists or execution.job_id is None),
-        "again": may_run and job_exists,
+        "again": may_run_it and job_exists,
     }
 
 

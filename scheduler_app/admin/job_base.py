@@ -8,6 +8,7 @@ from typing import Any
 from django.http import Http404, HttpRequest
 from django.urls import reverse
 
+from scheduler_app.access.rights import may_use
 from scheduler_app.models import Execution, Job, JobPlan
 
 from .base import SchedulerAdmin
@@ -37,8 +38,16 @@ class JobBase(SchedulerAdmin):
             "plan": plan_of(job),
             "state": state_of(job, plan_of(job), pauses_of(request), pulse_of(request).now),
             "sentence": sentence_of(job),
-            "may": {**self.rights(request), "see_fate": self.may_see_fate(request)},
+            "may": {
+                **self.rights(request),
+                "run": self.may_run(request, job),
+                "see_fate": self.may_see_fate(request),
+            },
         }
+
+    def may_run(self, request: HttpRequest, job: Job) -> bool:
+        """Whether the user may run this job: jobs at all, and what this one does."""
+        return self.has_run_permission(request) and may_use(request.user, job.kind, job.target)
 
     def may_see_fate(self, request: HttpRequest) -> bool:
         """Whether the user may know what became of fire times: executions and gaps."""

@@ -48,6 +48,7 @@ class JobRow:
     target: str
     cells: list[Cell]
     statistics: JobStatistics | None
+    may_run: bool
 
     @property
     def zone(self) -> str:
@@ -113,6 +114,7 @@ class JobList(JobVerbs, JobResume):
                 target=masked_text(job.target),
                 cells=cells.get(job.pk, []),
                 statistics=statistics.get(job.pk),
+                may_run=self.may_run(request, job),
             )
             for job in objects
         ]

@@ -53,6 +53,8 @@ def test_with_a_database_url_debug_is_off_unless_asked_for(load: Any) -> None:
     assert database["PASSWORD"] == "p@ss"
     assert database["OPTIONS"] == {"sslmode": "require", "connect_timeout": 5}
     # Nothing but tasks and public addresses, until somebody says so.
+    spool = settings["SCHEDULER"].pop("spool_directory")
+    assert spool == str(settings["DATA_DIR"] / "spool")
     assert settings["SCHEDULER"] == {}
     assert load(**PRODUCTION, DEBUG="1")["DEBUG"]
 
@@ -87,6 +89,7 @@ def test_scheduler_variables_become_its_options(load: Any) -> None:
     )
 
     assert settings["SCHEDULER"] == {
+        "spool_directory": str(settings["DATA_DIR"] / "spool"),
         "threads": 25,
         "lease": 6.5,
         "pooled": True,

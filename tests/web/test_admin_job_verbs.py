@@ -304,7 +304,8 @@ def test_who_may_not_see_executions_and_gaps_sees_no_timeline(rights: tuple[str,
     job = make_job()
     browser = Browser(*rights)
 
-    assert "Timeline" not in browser.open(f"{JOBS}{job.pk}/").links
+    # The timeline across all jobs, in the header, is another page with rights of its own.
+    assert f"{JOBS}{job.pk}/timeline/" not in browser.open(f"{JOBS}{job.pk}/").links.values()
     browser.open(f"{JOBS}{job.pk}/timeline/")
     assert browser.status == 403
 
@@ -319,3 +320,26 @@ def test_the_verbs_need_their_rights(verb: str) -> None:
     page = browser.open(f"{JOBS}{job.pk}/")
     assert not {"Resume…", "Backfill…", "Run with…"} & set(page.links)
     assert not page.own_buttons
+
+
+@pytest.mark.parametrize(
+    ("rights", "shown"),
+    [
+        (("run_job",), False),
+        (("run_job", "use_http"), False),
+        (("run_job", "use_task"), True),
+        (("use_task",), False),
+    ],
+)
+def test_only_who_may_use_the_target_is_offered_to_run_it(
+    rights: tuple[str, ...], shown: bool
+) -> None:
+    job = make_job(schedule="@manual")
+    failed = make_execution(job, status=Status.FAILED)
+    browser = Browser(*VIEWER, *rights)
+
+    for address in (JOBS, f"{JOBS}{job.pk}/"):
+        page = browser.client.get(address).content.decode()
+        assert (f'formaction="{JOBS}{job.pk}/run/' in page) is shown
+    page = browser.open(f"/admin/scheduler_app/execution/{failed.pk}/change/")
+    assert ("Retry" in page.main) is shown
