@@ -22,7 +22,6 @@ class Migration(migrations.Migration):
                 "permissions": [
                     ("run_job", "Can run jobs, and cancel and retry executions"),
                     ("pause_job", "Can pause and resume jobs"),
-                    ("see_all_jobs", "Can see the jobs of others, where jobs have owners"),
                     ("use_task", "May let jobs run any task"),
                     ("use_http", "May let jobs call any HTTP endpoint"),
                     ("use_management", "May let jobs run any management command"),

@@ -366,7 +366,6 @@ class Job(models.Model):
         permissions = [
             ("run_job", "Can run jobs, and cancel and retry executions"),
             ("pause_job", "Can pause and resume jobs"),
-            ("see_all_jobs", "Can see the jobs of others, where jobs have owners"),
             # What jobs may do; `access.rights` adds one for each task and command that is known.
             ("use_task", "May let jobs run any task"),
             ("use_http", "May let jobs call any HTTP endpoint"),
