@@ -11,10 +11,11 @@ from typing import Any
 
 import psycopg
 
+from scheduler_app.models.pause import SCOPE_IS_PAUSED
 from scheduler_app.rules.spec import JobSpec
 
 from . import locks
-from .fences import JOB_IS_GONE, JOB_IS_PAUSED, SCOPE_IS_PAUSED
+from .fences import JOB_IS_GONE, JOB_IS_PAUSED
 from .promoting import LOCK_PLANS_SQL
 from .specs import UNREADABLE, SpecCache
 

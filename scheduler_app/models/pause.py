@@ -16,6 +16,24 @@ class PauseScope(models.TextChoices):
     TAG = "tag", "A tag"
 
 
+SCOPE_IS_PAUSED = """EXISTS (
+          SELECT
+          FROM scheduler_app_pause AS pause
+          WHERE pause.ended_at IS NULL
+            AND (pause.paused_until IS NULL OR pause.paused_until > scheduler_now())
+            AND (
+                pause.scope = 'all'
+                OR pause.scope = 'queue' AND pause.value = execution.queue
+                OR pause.scope = 'tag' AND EXISTS (
+                    SELECT
+                    FROM scheduler_app_job AS tagged
+                    WHERE tagged.id = execution.job_id AND pause.value = ANY(tagged.tags)
+                )
+            )
+      )"""
+"""SQL: a pause of the `execution`'s queue, of one of its job's tags, or of everything."""
+
+
 class PauseQuerySet(models.QuerySet["Pause"]):
     """Choices among pauses."""
 

@@ -7,10 +7,12 @@ from django.db import connections, transaction
 from scheduler_app.conf import get_config
 from scheduler_app.rules.health import Vitals
 
+from .pause import SCOPE_IS_PAUSED
+
 COUNTED_TO = 10_000
 TIMEOUT_MS = 3000
 
-VITALS_SQL = """
+VITALS_SQL = f"""
 WITH alive AS MATERIALIZED (
     SELECT
         state,
@@ -34,7 +36,7 @@ ready AS MATERIALIZED (
     FROM scheduler_app_execution AS execution
     WHERE execution.status = 'ready'
       AND execution.run_after <= scheduler_now()
-      AND {not_paused}
+      AND NOT {SCOPE_IS_PAUSED}   -- what a pause holds back is not late
     LIMIT %(counted_to)s
 ),
 oldest_ready AS MATERIALIZED (   -- one look into the index for each priority that there can be
@@ -46,7 +48,7 @@ oldest_ready AS MATERIALIZED (   -- one look into the index for each priority th
         WHERE execution.status = 'ready'
           AND execution.priority = level.priority
           AND execution.run_after <= scheduler_now()
-          AND {not_paused}
+          AND NOT {SCOPE_IS_PAUSED}
         ORDER BY execution.run_after
         LIMIT 1
     ) AS first
@@ -64,23 +66,6 @@ SELECT
     ARRAY(SELECT DISTINCT trouble FROM alive WHERE beats AND trouble <> '' ORDER BY trouble LIMIT 10)
 """
 
-# What a pause holds back is not late.
-NOT_PAUSED = """NOT EXISTS (
-          SELECT
-          FROM scheduler_app_pause AS pause
-          WHERE pause.ended_at IS NULL
-            AND (pause.paused_until IS NULL OR pause.paused_until > scheduler_now())
-            AND (
-                pause.scope = 'all'
-                OR pause.scope = 'queue' AND pause.value = execution.queue
-                OR pause.scope = 'tag' AND EXISTS (
-                    SELECT
-                    FROM scheduler_app_job AS job
-                    WHERE job.id = execution.job_id AND pause.value = ANY(job.tags)
-                )
-            )
-      )"""
-
 
 def read_vitals(*, lease_s: float) -> Vitals:
     """Ask the database; raises django.db.Error when it does not answer, or not within three seconds."""
@@ -88,7 +73,7 @@ def read_vitals(*, lease_s: float) -> Vitals:
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(TIMEOUT_MS)])
         cursor.execute(
-            VITALS_SQL.format(not_paused=NOT_PAUSED),
+            VITALS_SQL,
             {"lease_s": lease_s, "counted_to": COUNTED_TO},
         )
         row = cursor.fetchone()
