@@ -269,7 +269,7 @@ def test_what_a_child_says_is_held_to_what_the_node_would_say():
     ending = Ending.from_message(
         {
             "raised": "yes",
-            "result": "[" * 7000 + "]" * 7000,
+            "result": "[" * 200_000 + "]" * 200_000,
             "error": "a\nb" * 5000,
             "traceback": 7,
             "reason": "x" * 100,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
@@ -15,8 +17,10 @@ from .conftest import wait_for
 
 HAS_NO_END = ("endless",)
 """`print` itself asks for the text, which never comes: that run ends by its timeout, as any that computes for ever."""
-HAS_NO_TEXT = ("deep", "deep object", "huge number", "wordless")
+HAS_NO_TEXT = ("huge number", "wordless")
 """`print` itself raises."""
+HAS_TEXT_SINCE_312 = ("deep", "deep object")
+"""Until then `print` raises RecursionError."""
 WAYS = {"result": Status.SUCCEEDED, "exception": Status.FAILED, "output": Status.SUCCEEDED}
 
 
@@ -40,7 +44,10 @@ def test_every_payload_ends_as_an_outcome_and_every_page_still_opens(
                 continue
             arguments = {"payload": payload, "way": way}
             [run] = lifecycle.run_now([job.pk], by="tester", arguments=arguments)
-            fails = way == "output" and payload in HAS_NO_TEXT
+            has_no_text = payload in HAS_NO_TEXT or (
+                payload in HAS_TEXT_SINCE_312 and sys.version_info < (3, 12)
+            )
+            fails = way == "output" and has_no_text
             expected[run.pk] = (payload, way, Status.FAILED if fails else status)
 
     wait_for(lambda: not Execution.objects.live().exists(), what="the end of all", within_s=300)

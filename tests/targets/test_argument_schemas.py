@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import inspect
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +38,6 @@ def test_a_schema_takes_what_python_takes(function: Callable[..., None]) -> None
     schema = arguments_schema(function)
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
-    signature = inspect.signature(function)
 
     for arguments in shapes():
         args, kwargs = ([], arguments) if isinstance(arguments, dict) else (arguments, {})
@@ -49,7 +47,7 @@ def test_a_schema_takes_what_python_takes(function: Callable[..., None]) -> None
         if function is plain and len(args) > 1:
             arguments = args = [1, "text", *args[2:]]
         try:
-            signature.bind(*args, **kwargs)
+            function(*args, **kwargs)
             fits = True
         except TypeError:
             fits = False
