@@ -278,7 +278,10 @@ class _Template:
         threading.Thread(target=self._hear, name="template", daemon=True).start()
 
     def wait_ready(self) -> None:
-        if not self._ready.wait(START_S) or self.is_lost:
+        if not self._ready.wait(START_S):
+            # It hangs in an import, say; the next attempt has another one started.
+            self._process.kill()
+        if not self._ready.is_set() or self.is_lost:
             raise NoChild("the process to fork from did not start; the node's log says why")
 
     def fork(self, child: Child, messages: socket.socket, output: int) -> None:

@@ -181,9 +181,14 @@ class Node:
             return EXIT_AGAIN
         self._drain(pool, heartbeat)
         children.close()
-        self._keep_unwritten(node_id)
+        is_spooled = self._keep_unwritten(node_id)
         heartbeat.close()
-        self._say_stopped(node_id)
+        if is_spooled:
+            # Said to have stopped, its executions would be rescued before the next node here has read the file.
+            self._session.close()
+            logger.info("node ended without a word to the database name=%s", self.name)
+        else:
+            self._say_stopped(node_id)
         watchdog.no_longer(self._check_parts)
         return EXIT_AGAIN if self._declared_dead.is_set() else self._exit_code
 
@@ -230,12 +235,15 @@ class Node:
                 path.unlink(missing_ok=True)
             self._replayed = []
 
-    def _keep_unwritten(self, node_id: int) -> None:
-        """Outcomes that the database did not take by now go to a file; their executions are rescued otherwise."""
+    def _keep_unwritten(self, node_id: int) -> bool:
+        """Outcomes that the database did not take by now go to a file; their executions are rescued otherwise.
+
+        True when there is such a file, which the next node on this host has until the end of the lease to read.
+        """
         left = [] if self._declared_dead.is_set() else self._recorder.left()
         if not left:
             self._forget_replayed()
-            return
+            return False
         path = self._spool.keep(node_id, self._born, left)
         if path is None:
             logger.error(
@@ -248,6 +256,7 @@ class Node:
                 len(left),
                 path,
             )
+        return path is not None
 
     def _condition(self, pool: Pool, listener: Listener) -> lifecycle.Condition:
         trouble = self._gauges.trouble()

@@ -176,6 +176,15 @@ class Recorder:
                 return
             for item in back:
                 self._write_back([item])
+        except Unavailable as error:
+            if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                raise
+            # Somebody holds the plan of one job for long: the others must not wait for it.
+            if len(back) == 1:
+                self.put(*back)
+                return
+            for item in back:
+                self._write_back([item])
 
     def _write_finished(self, finished: list[Finished]) -> None:
         """Write them together; if a value is refused, write halves, down to the one that has it."""

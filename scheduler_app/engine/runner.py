@@ -103,6 +103,11 @@ def run(
             return refused
         if refused is not None:
             return conclude(attempt, refused, clock, config, node_name)
+        if attempt.stop_cause in (StopCause.FENCE, StopCause.DRAIN):
+            # Asking took until others may have it: it has not begun, and does not here.
+            return HandBack(attempt.claimed.id, attempt.claimed.token, attempt.stop_cause.value)
+        if attempt.stop_cause is StopCause.CANCEL:
+            return cancelled(attempt, clock)
     if attempt.child is not None:
         try:
             ending = attempt.child.run(attempt.execution, attempt.claimed.spec, attempt.log)

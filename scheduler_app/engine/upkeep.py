@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 import psycopg
@@ -63,21 +64,25 @@ class Upkeep:
     def _run(self) -> None:
         checked_zones = False
         while not self._closing.is_set():
-            try:
-                if not checked_zones:
-                    self._check_zones()
-                    checked_zones = True
-                self._do_bulk()
-                if time.monotonic() >= self._next_prune:
-                    self._prune()
-                    self._next_prune = time.monotonic() + INTERVAL_S
-            except (Unavailable, psycopg.Error) as error:
-                logger.warning("upkeep failed, trying again in %g s: %s", INTERVAL_S, error)
+            if not checked_zones:
+                checked_zones = self._try(self._check_zones)
+            self._try(self._do_bulk)
+            if time.monotonic() >= self._next_prune and self._try(self._prune):
+                self._next_prune = time.monotonic() + INTERVAL_S
             # Its connection would idle for most of the time.
             self._session.close()
             self._gauges.turned("upkeep", INTERVAL_S + BUDGET_S)
             self._wake.sleep(INTERVAL_S)
         self._gauges.over("upkeep")
+
+    def _try(self, step: Callable[[], None]) -> bool:
+        """Whether it went well. One that fails must not keep the others from their turn."""
+        try:
+            step()
+        except (Unavailable, psycopg.Error) as error:
+            logger.warning("upkeep failed, trying again in %g s: %s", INTERVAL_S, error)
+            return False
+        return True
 
     def _do_bulk(self) -> None:
         while self._session.call(lifecycle.do_bulk_chunk):

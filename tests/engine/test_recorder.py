@@ -10,7 +10,7 @@ from scheduler_app.conf import get_config
 from scheduler_app.engine import database
 from scheduler_app.engine.gauges import Gauges
 from scheduler_app.engine.recorder import Recorder
-from scheduler_app.lifecycle import Finished, SpecCache
+from scheduler_app.lifecycle import Finished, HandBack, SpecCache
 from scheduler_app.models import Execution, database_now
 
 from .conftest import wait_for
@@ -73,3 +73,40 @@ def test_a_plan_that_somebody_holds_keeps_back_the_outcomes_of_that_job_alone(
 
     assert recorder.close(60)
     assert Execution.objects.filter(status="ready").count() == 3
+
+
+def test_a_plan_that_somebody_holds_keeps_back_what_is_handed_back_of_that_job_alone(
+    connection: psycopg.Connection, make_job, monkeypatch
+):
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
+    jobs = [make_job(name=f"job {number}") for number in range(2)]
+    lifecycle.run_now([job.pk for job in jobs], by="tester")
+    specs = SpecCache()
+    node_id = lifecycle.register_node(
+        connection, name="n", host="h", pid=1, release="", queues=(), threads=3
+    )
+    held, free = sorted(
+        lifecycle.claim(connection, specs, node_id=node_id, limit=2),
+        key=lambda item: item.job_id != jobs[0].pk,
+    )
+    recorder = Recorder(
+        get_config(),
+        specs,
+        gauges=Gauges(),
+        progress=lambda: ([], []),
+        on_retry=lambda seconds: None,
+    )
+    recorder.start()
+    with database.connect(get_config(), "holder") as holder, holder.transaction():
+        holder.execute(
+            "SELECT FROM scheduler_app_jobplan WHERE job_id = %s FOR UPDATE", [jobs[0].pk]
+        )
+        recorder.put(HandBack(held.id, held.token), HandBack(free.id, free.token))
+        wait_for(
+            lambda: Execution.objects.get(pk=free.id).status == "ready",
+            what="what is handed back of the other job",
+        )
+        assert Execution.objects.get(pk=held.id).status == "running"
+
+    assert recorder.close(60)
+    assert Execution.objects.filter(status="ready").count() == 2

@@ -10,7 +10,7 @@ import pytest
 
 from scheduler_app import lifecycle
 from scheduler_app.lifecycle import CannotDo, Selection, bulk
-from scheduler_app.models import AuditEntry, BulkOperation, Execution, Job, Status
+from scheduler_app.models import AuditEntry, BulkOperation, BulkVerb, Execution, Job, Status
 from scheduler_app.rules.problems import Invalid
 
 from .support import (
@@ -340,3 +340,25 @@ def test_an_unknown_key_is_found_nowhere() -> None:
     assert lifecycle.count_bulk("retry", Selection(jobs=())).suitable == 0
     with pytest.raises(BulkOperation.DoesNotExist):
         lifecycle.continue_bulk(uuid4())
+
+
+@pytest.mark.parametrize("selection", [{"jobs": ()}, {"ids": ()}])
+def test_a_selection_that_nothing_can_match_is_over_at_once(
+    selection: dict[str, Any], clock: ClusterClock, connection: Connection
+) -> None:
+    make_failures(1)
+    operation = start(BulkVerb.RETRY, **selection)
+    assert operation.finished_at is not None
+    assert not lifecycle.do_bulk_chunk(connection)
+    assert statuses() == {Status.FAILED: 1}
+
+
+def test_a_selection_of_a_newer_release_is_left_to_its_nodes(
+    clock: ClusterClock, connection: Connection
+) -> None:
+    operation = start(BulkVerb.RETRY, budget_s=0)
+    BulkOperation.objects.filter(pk=operation.pk).update(
+        selection={"moon": "full"}, finished_at=None
+    )
+    assert not lifecycle.do_bulk_chunk(connection)
+    assert BulkOperation.objects.get().finished_at is None
