@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from typing import Any
 
@@ -15,6 +14,7 @@ from scheduler_app.management.arguments import MOMENT_FORMS
 from scheduler_app.management.job_actions import Actions
 from scheduler_app.management.output import until_nobody_reads
 from scheduler_app.management.tables import line
+from scheduler_app.management.who import who
 from scheduler_app.models.audit import Source
 
 
@@ -111,7 +111,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options.get("apply") and options.get("dry_run"):
             raise CommandError("--apply and --dry-run exclude each other.")
-        actions = Actions(self.stdout, by=_who(), as_json=options["json"])
+        actions = Actions(self.stdout, by=who(), as_json=options["json"])
         name = options["action"]
         act = getattr(actions, "import_" if name == "import" else name)
         try:
@@ -133,12 +133,3 @@ class Command(BaseCommand):
             code = 130
         if code:
             sys.exit(code)
-
-
-def _who() -> str:
-    """Whoever is logged in to the machine: the trail says that it was a command."""
-    try:
-        return getpass.getuser()[:150]
-    except (KeyError, OSError):
-        # A container may run as a number without a name.
-        return "somebody"

@@ -11,10 +11,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from scheduler_app import lifecycle
 from scheduler_app.access import Caller, calling
 from scheduler_app.admin.display import printable
+from scheduler_app.management.who import who
 from scheduler_app.models import ApiToken, Source, database_now
 from scheduler_app.models.token import Scope
 
-BY = "command"
 USER_NAME = get_user_model().USERNAME_FIELD
 
 
@@ -61,7 +61,7 @@ class Command(BaseCommand):
         expires_at = None if days is None else database_now() + timedelta(days=days)
         try:
             made = lifecycle.create_token(
-                found, name, scopes=scope or [Scope.READ], by=BY, expires_at=expires_at
+                found, name, scopes=scope or [Scope.READ], by=who(), expires_at=expires_at
             )
         except lifecycle.CannotDo as error:
             raise CommandError(str(error)) from None
@@ -101,7 +101,7 @@ class Command(BaseCommand):
             raise CommandError(
                 f"There is no token {token_id}; `schedulertoken list --all` has all."
             )
-        if not lifecycle.revoke_token(token_id, by=BY):
+        if not lifecycle.revoke_token(token_id, by=who()):
             raise CommandError(f"Token {token_id} was revoked before.")
         self.stdout.write(f"Token {token_id} opens nothing any more.")
 
