@@ -16,6 +16,7 @@ from scheduler_app import lifecycle
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.lifecycle.statistics import JobStatistics, job_statistics
 from scheduler_app.models import Job
+from scheduler_app.models.job import TARGET_PLACE
 from scheduler_app.rules.masking import masked_text
 
 from .job_base import plan_of, sentence_of
@@ -83,9 +84,10 @@ class JobList(JobVerbs, JobResume):
         self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
     ) -> tuple[QuerySet[Job], bool]:
         """Every word in the name or target, or as a tag."""
+        queryset = queryset.alias(target_place=TARGET_PLACE)
         for word in search_term.replace("\x00", "").split()[:10]:
             queryset = queryset.filter(
-                Q(name__icontains=word) | Q(target__icontains=word) | Q(tags__contains=[word])
+                Q(name__icontains=word) | Q(target_place__icontains=word) | Q(tags__contains=[word])
             )
         return queryset, False
 

@@ -13,6 +13,7 @@ from rest_framework.settings import api_settings
 
 from scheduler_app.models import Execution, Job, NodeState, PauseScope, Status, Trigger
 from scheduler_app.models.audit import Source, Verb
+from scheduler_app.models.job import TARGET_PLACE
 from scheduler_app.rules.problems import Problem
 
 from .errors import Refused, shown
@@ -218,8 +219,10 @@ def filter_jobs(jobs: QuerySet[Job], query: dict[str, Any]) -> QuerySet[Job]:
         jobs = jobs.filter(paused_at__isnull=not query["paused"])
     if "search" in query:
         word = query["search"]
-        jobs = jobs.filter(
-            Q(name__icontains=word) | Q(description__icontains=word) | Q(target__icontains=word)
+        jobs = jobs.alias(target_place=TARGET_PLACE).filter(
+            Q(name__icontains=word)
+            | Q(description__icontains=word)
+            | Q(target_place__icontains=word)
         )
     return jobs
 

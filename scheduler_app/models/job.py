@@ -13,7 +13,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connections, models, transaction
-from django.db.models import F, Q
+from django.db.models import F, Func, Q, Value
 
 from scheduler_app.conf import get_config
 from scheduler_app.rules.firing import next_open, own_closures
@@ -27,6 +27,16 @@ from .calendar import Calendar
 from .clock import DatabaseNow, database_now
 
 LIMITED_NEEDS = "choose the isolation process, or leave this empty"
+TARGET_PLACE = Func(
+    F("target"),
+    # Who logs in, and the parameters.
+    Value(r"(://)[^/?#@]*@|[?;&#[:space:]].*"),
+    Value(r"\1"),
+    Value("g"),
+    function="regexp_replace",
+    output_field=models.TextField(),
+)
+"""What a search may look at of the target, which is never what is masked when shown."""
 LONGEST_S = 366 * 24 * 3600
 """A year: the upper bound of every duration that a person can enter, in seconds."""
 

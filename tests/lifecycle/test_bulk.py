@@ -290,6 +290,21 @@ def test_arguments_are_found_wherever_they_are_stored(path: str, value: str, fou
     assert pks == ({expected[found]} if wanted is None else wanted)
 
 
+def test_what_is_masked_cannot_be_found_out() -> None:
+    job = make_job(arguments={"headers": {"Authorization": "canary"}, "password": {"pin": 1234}})
+    execution = make_execution(job)
+    make_execution(job, spec={"arguments": {"token": "canary", "n": 1}})
+
+    for pair in (
+        ("headers.Authorization", "canary"),
+        ("password.pin", "1234"),
+        ("token", "canary"),
+    ):
+        assert not Selection(arguments=(pair,)).find().exists(), pair
+        assert lifecycle.count_bulk("retry", Selection(arguments=(pair,))).suitable == 0
+    assert Selection(arguments=(("n", "1"),)).find().exclude(pk=execution.pk).count() == 1
+
+
 def test_a_selection_survives_as_json() -> None:
     selection = Selection(
         statuses=("failed", "lost"),

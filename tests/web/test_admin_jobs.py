@@ -132,6 +132,13 @@ def test_search_looks_at_name_target_and_tags(words: str, found: set[str]) -> No
     assert {job.name for job in Job.objects.all() if job.name in response.content.decode()} == found
 
 
+@pytest.mark.parametrize(("word", "found"), [("hooks.example", True), ("token=canary", False)])
+def test_search_does_not_find_out_what_is_masked(word: str, found: bool) -> None:
+    make_job(name="hook", kind="http", target="https://hooks.example/x?token=canary")
+
+    assert (">hook<" in Browser(*VIEWER).open(f"{JOBS}?q={word}").html) is found
+
+
 def test_the_list_sorts_by_the_next_fire_time() -> None:
     now = database_now()
     for name, hours in (("late", 5), ("soon", 1), ("middle", 3)):
