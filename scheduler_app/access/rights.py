@@ -16,6 +16,7 @@ from django.apps import apps as global_apps
 from django.core.exceptions import PermissionDenied
 
 from scheduler_app.models import Job
+from scheduler_app.rules.masking import masked_text
 from scheduler_app.targets import named_targets
 
 from .caller import current_caller
@@ -55,7 +56,7 @@ def refusal(user: Any, kind: str, target: str) -> str:
     """Why `user` may not let a job do this, in a sentence; empty when they may."""
     if may_use(user, kind, target):
         return ""
-    sentence = f"{user.get_username()} may not use the target {target!r:.200} of kind {kind!r:.50}"
+    sentence = f"{user.get_username()} may not use the target {masked_text(target)!r:.200} of kind {kind!r:.50}"
     named = f" or {use_target(kind, target)}" if kind in named_targets() else ""
     return f"{sentence}: this needs the permission {use_kind(kind)}{named}."
 

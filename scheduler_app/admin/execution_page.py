@@ -17,7 +17,7 @@ from scheduler_app.access.rights import may_use
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Execution
 from scheduler_app.models.execution import UNSUCCESSFUL
-from scheduler_app.rules.masking import masked, masked_text
+from scheduler_app.rules.masking import has_mask, masked, masked_text
 from scheduler_app.rules.spec import JobSpec
 from scheduler_app.rules.tracebacks import own_places
 
@@ -25,7 +25,7 @@ from .base import CappedPaginator, ReadOnlyAdmin
 from .display import count_text, pretty_json
 from .execution_log import place_of, shown_log
 from .filters import whole_number
-from .job_base import arguments_of, execution_url
+from .job_base import arguments_for, arguments_of, execution_url
 
 FAILURES_SHOWN = 20
 TEXT_SHOWN = 32 * 1024
@@ -129,7 +129,15 @@ class ExecutionPage(ReadOnlyAdmin):
         if job is None or job.deleted_at is not None:
             self.say(request, "The job of this execution was deleted.", problem=True)
             return self.back(request, execution_url(execution_id))
-        arguments = arguments_of(execution)
+        arguments = arguments_for(execution, job)
+        if has_mask(arguments):
+            self.say(
+                request,
+                "Nothing was run: the job has another target now, and the hidden values of this execution are not "
+                "sent there. Choose “Run again with…” and type them, or run the job with its own arguments.",
+                problem=True,
+            )
+            return self.back(request, execution_url(execution_id))
         try:
             [started] = lifecycle.run_now(
                 [job.pk],

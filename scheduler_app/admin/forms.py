@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
@@ -13,7 +12,7 @@ from django.http import QueryDict
 from scheduler_app.access import current_caller
 from scheduler_app.access.rights import refusal
 from scheduler_app.models import Job, JobRevision
-from scheduler_app.rules.masking import has_mask, masked, masked_text, unmasked
+from scheduler_app.rules.masking import has_mask, is_same_place, masked, masked_text, unmasked
 from scheduler_app.rules.zones import zone_names, zone_problem
 from scheduler_app.targets import kinds, suggested_targets
 from scheduler_app.targets.task import TaskInfo, known_tasks
@@ -170,7 +169,7 @@ class JobForm(ArgumentsByField, _JobModelForm):
         return arguments if self.is_by_field else self._with_secrets(arguments)
 
     def _with_secrets(self, arguments: Any) -> Any:
-        if _same_place(self._stored_target, self.cleaned_data.get("target", "")):
+        if is_same_place(self._stored_target, self.cleaned_data.get("target", "")):
             arguments = unmasked(arguments, self._stored_arguments)
         if has_mask(arguments):
             raise ValidationError(
@@ -264,14 +263,3 @@ class JobForm(ArgumentsByField, _JobModelForm):
             for name in set(error.error_dict) - set(self.fields) - {NON_FIELD_ERRORS}:
                 error.error_dict.setdefault(NON_FIELD_ERRORS, []).extend(error.error_dict.pop(name))
         super().add_error(field, error)
-
-
-def _same_place(old_target: str, new_target: str) -> bool:
-    """Whether secrets of one target may be given to the other: the same task, or a URL of the same host."""
-    if old_target == new_target:
-        return True
-    try:
-        old, new = urlsplit(old_target), urlsplit(new_target)
-    except ValueError:
-        return False
-    return bool(old.netloc) and (old.scheme, old.netloc) == (new.scheme, new.netloc)

@@ -10,6 +10,8 @@ from django.urls import reverse
 
 from scheduler_app.access.rights import may_use
 from scheduler_app.models import Execution, Job, JobPlan
+from scheduler_app.rules.masking import is_same_place, masked
+from scheduler_app.rules.spec import JobSpec
 
 from .base import SchedulerAdmin
 from .display import count_text, printable
@@ -80,6 +82,18 @@ def arguments_of(execution: Execution) -> Any:
     if "arguments" in spec:
         return spec["arguments"]
     return execution.revision.spec.get("arguments", {}) if execution.revision else {}
+
+
+def arguments_for(execution: Execution, job: Job) -> Any:
+    """What an execution ran with, to run its job again; secrets stay masked unless they are for the job's target of now."""
+    arguments = arguments_of(execution)
+    if arguments == job.arguments:
+        return arguments
+    revision = execution.revision
+    old = JobSpec.from_json(revision.spec if revision else None, execution.spec)
+    if old.kind == job.kind and is_same_place(old.target, job.target):
+        return arguments
+    return masked(arguments)
 
 
 def sentence_of(job: Job) -> str:

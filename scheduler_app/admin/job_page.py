@@ -126,7 +126,7 @@ def _last_of(job: Job, executions: Sequence[Execution]) -> LastRun:
         last.pk if last else None,
         last.status if last else "",
         last.reason if last else "",
-        last.error[:300] if last else "",
+        masked_text(last.error)[:300] if last else "",
         last.scheduled_for if last else None,
         last.started_at if last else None,
         last.finished_at if last else None,

@@ -17,7 +17,7 @@ from scheduler_app.models import Execution, Job, Status
 
 from .display import clock, count_text, printable, zone_of
 from .filters import whole_number
-from .job_base import JobBase, arguments_of, execution_url
+from .job_base import JobBase, arguments_for, execution_url
 from .verb_forms import PauseForm, RunForm
 
 
@@ -132,7 +132,7 @@ class JobVerbs(JobBase):
         if wanted is not None:
             found = Execution.objects.filter(pk=wanted, job=job).select_related("revision")
             if (execution := found.first()) is not None:
-                return execution.pk, arguments_of(execution)
+                return execution.pk, arguments_for(execution, job)
         return None, job.arguments
 
     def _pause(self, request: HttpRequest, jobs: Sequence[Job], form: PauseForm) -> None:

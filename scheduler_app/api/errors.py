@@ -27,7 +27,7 @@ from scheduler_app.access.throttling import TooOften
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Job
 from scheduler_app.models.clock import is_too_slow
-from scheduler_app.rules.masking import is_secret_key
+from scheduler_app.rules.masking import is_secret_key, masked
 from scheduler_app.rules.problems import Invalid, Problem
 
 logger = logging.getLogger(__name__)
@@ -172,9 +172,10 @@ def problems_of(detail: Any, path: str = "") -> Iterator[Problem]:
 
 
 def shown(value: Any, path: str = "") -> str:
-    """What was given, as a short text; what stands under a secret-like key is not repeated."""
+    """What was given, as a short text; secrets in it are not repeated, nor what stands under a secret-like key."""
     if any(is_secret_key(part) for part in path.split(".")):
         return ""
+    value = masked(value)
     if isinstance(value, str):
         text = value
     else:

@@ -22,7 +22,15 @@ from scheduler_app.rules.spec import JobSpec
 from . import logs, permissions
 from .base import ApiViewSet
 from .errors import Conflict
-from .fields import MomentField, NothingSerializer, Selective, Strict, TextField
+from .fields import (
+    MaskedJsonField,
+    MaskedTextField,
+    MomentField,
+    NothingSerializer,
+    Selective,
+    Strict,
+    TextField,
+)
 from .links import Links
 from .operations import RANGE, Operation
 from .pagination import Order
@@ -89,7 +97,7 @@ class ExecutionSerializer(Selective):
     finished_at = MomentField(allow_null=True)
     drift_s = serializers.SerializerMethodField()
     duration_s = serializers.SerializerMethodField()
-    error = serializers.CharField()
+    error = MaskedTextField()
     requested_by = serializers.CharField()
     cancel_requested_at = MomentField(allow_null=True)
     cancelled_by = serializers.CharField()
@@ -133,9 +141,9 @@ class ExecutionDetailSerializer(ExecutionSerializer):
     kind = serializers.SerializerMethodField()
     target = serializers.SerializerMethodField()
     arguments = serializers.SerializerMethodField()
-    result = serializers.JSONField()
-    traceback = serializers.CharField()
-    failures = serializers.JSONField()
+    result = MaskedJsonField()
+    traceback = MaskedTextField()
+    failures = MaskedJsonField()
     crashes = serializers.IntegerField()
 
     def to_representation(self, instance: Execution) -> dict[str, Any]:

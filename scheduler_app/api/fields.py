@@ -14,6 +14,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.fields import empty
 from rest_framework.utils import html
 
+from scheduler_app.rules.masking import masked, masked_text
 from scheduler_app.rules.problems import Problem
 
 from .errors import Refused, problems_of, shown
@@ -147,6 +148,20 @@ class JsonField(serializers.JSONField):
             return strict_loads(str(data), "This")
         except ParseError as error:
             raise serializers.ValidationError(str(error.detail)) from None
+
+
+class MaskedTextField(serializers.CharField):
+    """A text that a target wrote, shown without the secrets in it."""
+
+    def to_representation(self, value: Any) -> str:
+        return masked_text(super().to_representation(value))
+
+
+class MaskedJsonField(serializers.JSONField):
+    """A value that a target gave, shown without the secrets in it."""
+
+    def to_representation(self, value: Any) -> Any:
+        return masked(super().to_representation(value))
 
 
 class TagsField(serializers.ListField):

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models
@@ -18,7 +17,14 @@ from rest_framework.fields import empty
 from scheduler_app.lifecycle import RUN_CHOICES, CannotDo, missed_while_paused
 from scheduler_app.models import Calendar, Execution, Job, database_now
 from scheduler_app.models.job import Provenance
-from scheduler_app.rules.masking import MASK, mask_places, masked, masked_text, unmasked
+from scheduler_app.rules.masking import (
+    MASK,
+    is_same_place,
+    mask_places,
+    masked,
+    masked_text,
+    unmasked,
+)
 from scheduler_app.rules.problems import Invalid, Problem
 from scheduler_app.rules.schedules import parse_schedule
 from scheduler_app.rules.timetable import Timetable
@@ -28,6 +34,7 @@ from .errors import Stale, shown
 from .fields import (
     FlagField,
     JsonField,
+    MaskedTextField,
     MomentField,
     NamedField,
     NumberField,
@@ -327,7 +334,7 @@ class LastExecutionSerializer(serializers.Serializer[Execution]):
     scheduled_for = MomentField()
     started_at = MomentField(allow_null=True)
     finished_at = MomentField(allow_null=True)
-    error = serializers.CharField()
+    error = MaskedTextField()
 
     def get_url(self, execution: Execution) -> str:
         links: Links = self.context["links"]
@@ -446,17 +453,6 @@ def masked_problem(place: str) -> Problem:
         f"{place}: {MASK} stands for a value that is hidden, and none is stored at this place for this"
         " target. Give the value itself.",
     )
-
-
-def is_same_place(old_target: str, new_target: str) -> bool:
-    """Whether the secrets of one target may be told to the other: the same one, or the same server."""
-    if old_target == new_target:
-        return True
-    try:
-        old, new = urlsplit(old_target), urlsplit(new_target)
-    except ValueError:
-        return False
-    return bool(old.netloc) and (old.scheme, old.netloc) == (new.scheme, new.netloc)
 
 
 def _defaults() -> dict[str, Any]:

@@ -31,6 +31,7 @@ from scheduler_app.models import (
 )
 from scheduler_app.models.clock import DatabaseNow
 from scheduler_app.rules import firing as rules
+from scheduler_app.rules.masking import masked_text
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.spec import JobSpec
 from scheduler_app.rules.timetable import TICK, Timetable
@@ -221,9 +222,9 @@ class Look:
             case Status.SUCCEEDED:
                 return f"ran on {node}{drift}, and succeeded{attempts}"
             case Status.FAILED if execution.started_at is None:
-                return f"failed{attempts}: {_ended(execution.error or reason)}"
+                return f"failed{attempts}: {_ended(masked_text(execution.error) or reason)}"
             case Status.FAILED:
-                return f"ran on {node}{drift}, and failed{attempts}: {_ended(execution.error or reason)}"
+                return f"ran on {node}{drift}, and failed{attempts}: {_ended(masked_text(execution.error) or reason)}"
             case Status.CANCELLED:
                 by = execution.cancelled_by
                 # What the scheduler cancels names itself in both.
@@ -242,7 +243,7 @@ class Look:
             case _ if execution.attempt and execution.run_after > self.now:
                 return (
                     f"waits until {self.clock(execution.run_after)} for attempt "
-                    f"{execution.attempt + 1}: {_ended(execution.error or reason)}"
+                    f"{execution.attempt + 1}: {_ended(masked_text(execution.error) or reason)}"
                 )
             case _:
                 return "waits for a free thread"

@@ -6,6 +6,7 @@ from scheduler_app.access import require_targets
 from scheduler_app.access.throttling import RUNS, spend
 from scheduler_app.models import Execution, Job, Status, Trigger, Verb, database_now
 from scheduler_app.rules.differences import differences
+from scheduler_app.rules.masking import masked_text
 from scheduler_app.targets import target_problems
 
 from . import notices
@@ -38,7 +39,7 @@ def try_out(job: Job, *, by: str) -> Execution:
     if problems:
         raise CannotDo(" ".join(problem.message for problem in problems), problems)
     tried = {name: getattr(job, name) for name in TRIED}
-    name = f"Test of {job.name or job.target}"[:200]
+    name = f"Test of {job.name or masked_text(job.target)}"[:200]
     spec = tried | {"name": name, "max_attempts": 1, "guarantee": "at_most_once"}
     with transaction_on_psycopg() as connection:
         now = database_now()

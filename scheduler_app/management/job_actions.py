@@ -20,6 +20,7 @@ from scheduler_app.api.job_serializers import attach_last_executions
 from scheduler_app.conf import get_config
 from scheduler_app.lifecycle.timeline import standing
 from scheduler_app.models import Execution, Job, LogChunk, Status, database_now
+from scheduler_app.rules.masking import masked_text
 
 from .arguments import find_jobs, quoted, read_moment
 from .definitions import (
@@ -126,7 +127,7 @@ class Actions:
                     _when(execution.scheduled_for, now),
                     execution.trigger,
                     execution.attempt,
-                    execution.error,
+                    masked_text(execution.error),
                 )
                 for execution in recent
             ]
@@ -144,7 +145,7 @@ class Actions:
             chunks = chunks.filter(attempt=options["attempt"])
         if self._as_json:
             text = "".join(chunks.values_list("text", flat=True))
-            return self._tell(_execution(execution) | {"log": text})
+            return self._tell(_execution(execution) | {"log": masked_text(text)})
         told: set[tuple[int, int, int]] = set()
         while True:
             is_live = execution.is_live
@@ -152,7 +153,7 @@ class Actions:
                 place = (chunk.attempt, chunk.token, chunk.seq)
                 if place not in told:
                     told.add(place)
-                    self._stdout.write(safe(chunk.text), ending="")
+                    self._stdout.write(safe(masked_text(chunk.text)), ending="")
             self._stdout.flush()
             # Looked at before the last chunks were read, so that none is missed.
             if not options["follow"] or not is_live:
@@ -380,7 +381,7 @@ def _execution(execution: Execution) -> dict[str, Any]:
         "scheduled_for": _iso(execution.scheduled_for),
         "started_at": _iso(execution.started_at),
         "finished_at": _iso(execution.finished_at),
-        "error": execution.error,
+        "error": masked_text(execution.error),
     }
 
 
@@ -426,7 +427,7 @@ def _last(job: Job, now: datetime) -> str:
 
 
 def _ended(execution: Execution) -> str:
-    error = f": {execution.error}" if execution.error else "."
+    error = f": {masked_text(execution.error)}" if execution.error else "."
     reason = f" ({execution.reason})" if execution.reason else ""
     return f"Execution {execution.pk} {execution.status}{reason}{error}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 MASK = "********"
 
@@ -77,6 +78,17 @@ def unmasked(given: Any, stored: Any) -> Any:
     if isinstance(given, str) and isinstance(stored, str) and given == masked_text(stored):
         return stored
     return given
+
+
+def is_same_place(old_target: str, new_target: str) -> bool:
+    """Whether the secrets of one target may be told to the other: the same one, or the same server."""
+    if old_target == new_target:
+        return True
+    try:
+        old, new = urlsplit(old_target), urlsplit(new_target)
+    except ValueError:
+        return False
+    return bool(old.netloc) and (old.scheme, old.netloc) == (new.scheme, new.netloc)
 
 
 def has_mask(value: Any) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 from scheduler_app.conf import get_config
 from scheduler_app.rules.addresses import Allowance, read_allowances, refusal_before_lookup
+from scheduler_app.rules.masking import masked_text
 from scheduler_app.rules.problems import Invalid, Problem
 from scheduler_app.rules.storable import (
     MAX_BYTES,
@@ -309,7 +310,7 @@ def _read_seconds(seconds: JSON, problems: list[Problem]) -> float:
 def _result(request: Request, answer: Answer | None, began: float) -> dict[str, Any]:
     result: dict[str, Any] = {
         "method": request.method,
-        "url": str(request.url),
+        "url": masked_text(str(request.url)),
         "duration_ms": round((time.monotonic() - began) * 1000, 1),
     }
     if answer is None:

@@ -16,6 +16,7 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 
 from scheduler_app.conf import get_config
+from scheduler_app.rules.masking import masked_text
 from scheduler_app.rules.problems import Invalid, Problem
 from scheduler_app.rules.storable import error_line
 
@@ -45,7 +46,7 @@ class ManagementTarget(Target):
                 Problem(
                     "target",
                     str(error),
-                    given=target,
+                    given=masked_text(target),
                     allowed=", ".join(names),
                     suggestion=close[0] if close else WHERE_COMMANDS_ARE,
                 )
@@ -123,7 +124,7 @@ def _command(name: str) -> BaseCommand:
     known = ", ".join(allowed) or "none"
     if name not in allowed:
         raise UnknownTarget(
-            f"No management command is allowed as {name!r:.100}. Allowed: {known}. {WHERE_COMMANDS_ARE}"
+            f"No management command is allowed as {masked_text(name)!r:.100}. Allowed: {known}. {WHERE_COMMANDS_ARE}"
         )
     try:
         return load_command_class(get_commands()[name], name)

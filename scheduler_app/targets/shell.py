@@ -8,6 +8,7 @@ from datetime import UTC
 
 from scheduler_app.conf import get_config
 from scheduler_app.rules.commands import PATH, Command, argument_problems, filled, read_command
+from scheduler_app.rules.masking import masked_text
 from scheduler_app.rules.problems import Problem
 
 from . import secrets
@@ -39,7 +40,7 @@ class ShellTarget(Target):
                 Problem(
                     "target",
                     str(error),
-                    given=target,
+                    given=masked_text(target),
                     allowed=", ".join(names),
                     suggestion=close[0] if close else WHERE_COMMANDS_ARE,
                 )
@@ -95,6 +96,6 @@ def _command(name: str) -> Command:
     if command is None:
         known = ", ".join(commands) or "none"
         raise UnknownTarget(
-            f"No shell command is allowed as {name!r:.100}. Allowed: {known}. {WHERE_COMMANDS_ARE}"
+            f"No shell command is allowed as {masked_text(name)!r:.100}. Allowed: {known}. {WHERE_COMMANDS_ARE}"
         )
     return command

@@ -20,6 +20,7 @@ from django.apps import apps
 from django.utils import timezone
 from django.utils.module_loading import module_has_submodule
 
+from scheduler_app.rules.masking import masked_text
 from scheduler_app.rules.problems import Problem
 from scheduler_app.rules.storable import error_line, shown
 
@@ -173,7 +174,7 @@ class TaskRegistry:
             f" The tasks of the app {label!r} could not be imported: {error}."
             for label, error in self._broken.items()
         )
-        return f"No task is registered as {name!r:.300}.{hint}{known}{broken}"
+        return f"No task is registered as {masked_text(name)!r:.300}.{hint}{known}{broken}"
 
 
 registry = TaskRegistry()
@@ -201,7 +202,7 @@ class TaskTarget(Target):
                 Problem(
                     "target",
                     str(error),
-                    given=target,
+                    given=masked_text(target),
                     allowed=_listed(self._tasks.names()),
                     suggestion=self._tasks.similar(target) or WHERE_TASKS_ARE,
                 )

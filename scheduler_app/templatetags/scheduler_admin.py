@@ -19,9 +19,11 @@ from scheduler_app.admin.html import (
     verdict_key,
 )
 from scheduler_app.admin.strip import legend_html
+from scheduler_app.rules.masking import masked_text
 
 register = template.Library()
 
+register.filter("masked", masked_text)
 register.filter("printable", display.printable)
 register.filter("pretty_json", display.pretty_json)
 register.filter("reason_in_words", display.reason_in_words)

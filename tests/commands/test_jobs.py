@@ -137,6 +137,22 @@ def test_s18_nothing_that_a_name_or_a_log_holds_reaches_the_terminal(connection,
     assert call("log", str(execution.pk)) == "red\nline\nnext\n"
 
 
+def test_secrets_in_errors_and_logs_are_masked(connection, clock):
+    job = make_job(name="hook", schedule="@manual", target=ECHO)
+    execution = make_execution(
+        job,
+        status="failed",
+        error="GET https://hooks.example/x?token=canary failed",
+        finished_at=NOON,
+    )
+    LogChunk.objects.create(execution=execution, attempt=1, seq=0, text="/x?token=canary\n")
+    for words in (["show", "hook"], ["log", "hook"]):
+        for text in (call(*words), call(*words, "--json"), call("list", "--json")):
+            assert "canary" not in text, words
+    assert "hooks.example" in call("show", "hook")
+    assert call("log", "hook") == "/x?token=********\n"
+
+
 # --- Logs -------------------------------------------------------------------------------------
 
 

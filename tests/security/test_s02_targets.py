@@ -11,7 +11,12 @@ from django.core.management import call_command
 
 from scheduler_app import lifecycle
 from scheduler_app.access import NotAllowed, calling
-from scheduler_app.access.rights import _codename, create_target_permissions, use_target
+from scheduler_app.access.rights import (
+    _codename,
+    create_target_permissions,
+    refusal,
+    use_target,
+)
 from scheduler_app.lifecycle.selecting import Selection
 from scheduler_app.models import Execution, Job
 from tests.web.admin_support import JOBS, Browser
@@ -146,6 +151,13 @@ def test_s02_a_bulk_retry_asks_for_all_that_it_would_run() -> None:
         with calling(somebody), pytest.raises(NotAllowed, match="use_task"):
             lifecycle.start_bulk(uuid4(), "retry", selection, by="x")
     assert Execution.objects.get().status == "failed"
+
+
+def test_s02_a_refusal_does_not_repeat_a_secret_of_the_target() -> None:
+    why = refusal(make_user("stranger"), "http", "https://hooks.example/x?token=canary")
+
+    assert "hooks.example" in why
+    assert "canary" not in why
 
 
 def test_s02_a_test_run_of_what_is_not_saved_asks_too() -> None:

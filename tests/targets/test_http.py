@@ -132,6 +132,11 @@ def test_the_result_keeps_status_timing_headers_and_body(call, server):
     assert "set-cookie" not in result["headers"]
 
 
+def test_the_result_keeps_no_secret_of_the_url(call, server):
+    assert call("/ok?token=canary&n=1")["url"] == server.url("/ok?token=********&n=1")
+    assert server.requests[0].path == "/ok?token=canary&n=1"
+
+
 def test_a_body_in_another_charset_is_decoded(call):
     assert call("/latin")["body"] == "grüße"
 

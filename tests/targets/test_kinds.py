@@ -35,6 +35,16 @@ def test_the_kinds_that_a_site_may_switch_on_are_those_that_there_are():
         assert tuple(kinds()) == KINDS
 
 
+@pytest.mark.parametrize("kind", ["task", "management", "shell"])
+def test_a_target_that_is_not_known_is_named_without_its_secrets(kind):
+    with override_settings(SCHEDULER={"kinds": KINDS}):
+        [problem] = target_problems(kind, "https://hooks.example/x?token=canary", {})
+
+    for text in (problem.message, problem.given):
+        assert "hooks.example" in text
+        assert "canary" not in text
+
+
 def test_a_kind_that_is_switched_off_is_refused_and_names_the_setting():
     with override_settings(SCHEDULER={"kinds": ("task",)}):
         assert kinds() == {"task": "Task"}

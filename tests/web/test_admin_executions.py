@@ -14,6 +14,7 @@ from scheduler_app.models import Execution, LogChunk, Status, Trigger, database_
 
 from .admin_support import (
     EXECUTIONS,
+    JOBS,
     OPERATOR,
     VIEWER,
     Browser,
@@ -391,6 +392,51 @@ def test_run_again_is_a_new_execution_with_the_same_arguments(operator: Browser)
     operator.open(page_of(first))
     operator.open(operator.page.links["Run again with…"])
     assert '"own"' in dict(operator.page.form_of("arguments").values)["arguments"]
+
+
+HOOK = "https://hooks.example/x?token=canary"
+
+
+def test_lists_mask_the_secrets_in_errors(operator: Browser) -> None:
+    job = make_job(kind="http", target=HOOK)
+    make_execution(job, status=Status.FAILED, error=f"{HOOK} does not answer")
+
+    for address in (EXECUTIONS, f"{JOBS}{job.pk}/"):
+        page = operator.open(address)
+        assert "does not answer" in page.main, address
+        assert "canary" not in page.html, address
+
+
+def test_run_again_does_not_send_old_secrets_to_a_new_target(operator: Browser) -> None:
+    secret = {"headers": {"Authorization": "Bearer canary"}}
+    job = make_job(kind="http", target="https://old.example/", arguments=secret)
+    first = make_execution(job)
+    job.target, job.arguments = "https://new.example/", {}
+    lifecycle.save_job(job, by="eve")
+    operator.open(page_of(first))
+
+    operator.press("Run again")
+
+    assert Execution.objects.count() == 1
+    assert "not sent there" in operator.page.main
+    operator.open(operator.page.links["Run again with…"])
+    assert "canary" not in operator.page.html
+    operator.press("Run now")
+    assert Execution.objects.count() == 1
+    assert "type the value itself" in operator.errors["arguments"][0]
+
+
+def test_run_again_keeps_secrets_while_the_server_is_the_same(operator: Browser) -> None:
+    secret = {"headers": {"Authorization": "Bearer canary"}}
+    job = make_job(kind="http", target="https://old.example/", arguments=secret)
+    first = make_execution(job)
+    job.target, job.arguments = "https://old.example/other", {}
+    lifecycle.save_job(job, by="eve")
+    operator.open(page_of(first))
+
+    operator.press("Run again")
+
+    assert Execution.objects.exclude(pk=first.pk).get().spec == {"arguments": secret}
 
 
 def test_bulk_cancel_and_retry_say_what_could_not_be_done(operator: Browser) -> None:

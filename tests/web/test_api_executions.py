@@ -39,6 +39,38 @@ def ids(response: Any) -> list[int]:
     return [row["id"] for row in response.json()["results"]]
 
 
+HOOK = "https://hooks.example/x?token=canary"
+
+
+def test_nothing_that_an_execution_left_behind_shows_a_secret(operator: ApiClient) -> None:
+    job = make_job(kind="http", target=HOOK)
+    execution = make_execution(
+        job,
+        status=Status.FAILED,
+        error=f"{HOOK} does not answer",
+        result={"url": HOOK, "api_key": "canary", "status": 500},
+        traceback=f"ValueError: {HOOK}",
+        failures=[{"error": HOOK, "reason": "raised"}],
+    )
+
+    found = operator.get(f"{API}/executions/{execution.pk}").json()
+
+    masked = HOOK.replace("canary", MASK)
+    assert found["error"] == f"{masked} does not answer"
+    assert found["result"] == {"url": masked, "api_key": MASK, "status": 500}
+    assert found["traceback"] == f"ValueError: {masked}"
+    assert found["failures"] == [{"error": masked, "reason": "raised"}]
+    for path in ("executions", "jobs", f"jobs/{job.pk}", f"jobs/{job.pk}/executions"):
+        text = operator.get(f"{API}/{path}").content.decode()
+        assert "hooks.example" in text, path
+        assert "canary" not in text, path
+    explained = operator.get(
+        f"{API}/jobs/{job.pk}/timeline?since=2029-12-31T00:00:00Z&until=2030-01-02T00:00:00Z"
+    ).content.decode()
+    assert "does not answer" in explained
+    assert "canary" not in explained
+
+
 # --- Lists ------------------------------------------------------------------------------------
 
 

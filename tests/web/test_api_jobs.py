@@ -355,6 +355,33 @@ def test_a_mask_is_no_value_for_a_new_job(admin: ApiClient) -> None:
     assert set(errors_of(admin.post(f"{API}/jobs", body))) == {"arguments.headers.Authorization"}
 
 
+def test_a_refusal_does_not_repeat_a_secret_of_the_target(admin: ApiClient) -> None:
+    response = admin.post(
+        f"{API}/jobs", {"name": "x", "target": "https://hooks.example/x?token=canary"}
+    )
+
+    assert "hooks.example" in errors_of(response)["target"]["given"]
+    assert b"canary" not in response.content
+
+
+def test_a_refusal_does_not_repeat_a_secret_of_the_arguments(admin: ApiClient) -> None:
+    body = {"name": "x", "target": "tests.testapp.tasks.echo", "arguments": {"password": "canary"}}
+
+    response = admin.post(f"{API}/jobs", body)
+
+    assert "arguments" in errors_of(response)
+    assert b"canary" not in response.content
+
+
+def test_search_does_not_find_out_what_is_masked(admin: ApiClient) -> None:
+    admin.post(f"{API}/jobs", HTTP_JOB | {"target": "https://hooks.example/x?token=canary"})
+
+    assert [job["name"] for job in admin.get(f"{API}/jobs?search=hooks").json()["results"]]
+    for word in ("canary", "token", "c"):
+        found = admin.get(f"{API}/jobs?search=token={word}").json()["results"]
+        assert not found, word
+
+
 def test_a_refusal_does_not_repeat_a_secret(admin: ApiClient) -> None:
     body = HTTP_JOB | {"arguments": {"headers": {"Authorization": "canary\n"}}}
 
