@@ -20,6 +20,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from scheduler_app.conf import get_config
 from scheduler_app.models import Execution, LogChunk
 from scheduler_app.models.execution import LIVE
 
@@ -98,7 +99,8 @@ def respond(
     attempt = query.get("attempt")
     offset = query.get("offset", 0)
     log = read_log(execution, attempt)
-    if offset >= log.length and query["wait"]:
+    # Behind a pooler a request that reads is one transaction: to wait in it would keep a connection from all others.
+    if offset >= log.length and query["wait"] and not get_config().pooled:
         log = _wait(execution, attempt, log, offset, query["wait"])
     if "tail" in query:
         offset = log.start_of_tail(query["tail"])

@@ -208,6 +208,21 @@ def test_no_more_than_a_few_threads_wait(operator: ApiClient, monkeypatch: Any) 
     assert (response.json()["text"], response.json()["complete"]) == ("", False)
 
 
+def test_behind_a_pooler_nobody_waits_in_a_transaction(
+    operator: ApiClient, monkeypatch: Any, settings: Any
+) -> None:
+    monkeypatch.setattr(logs.time, "sleep", pytest.fail)
+    settings.SCHEDULER = {**settings.SCHEDULER, "pooled": True}
+    execution = make_execution(make_job(), status=Status.RUNNING)
+
+    answer = operator.get(
+        f"{API}/executions/{execution.pk}/log?offset=0&wait=20", HTTP_ACCEPT="application/json"
+    ).json()
+
+    assert (answer["text"], answer["complete"]) == ("", False)
+    assert answer["next"]
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
