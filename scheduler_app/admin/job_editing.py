@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from django.db import IntegrityError, router, transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
@@ -95,7 +95,10 @@ class JobEditing(JobBase):
     ) -> HttpResponse:
         """The form; those who may only look get the page, which masks what is secret."""
         if self.has_view_permission(request) and not self.has_change_permission(request):
-            return HttpResponseRedirect(self.page_url(object_id))
+            job_id = whole_number(object_id)
+            if job_id is None:
+                raise Http404("There is no such job.")
+            return HttpResponseRedirect(self.page_url(job_id))
         return super().change_view(request, object_id, form_url, extra_context)
 
     def changeform_view(

@@ -195,3 +195,10 @@ def test_an_unknown_lookup_is_refused(boss: Browser) -> None:
         boss.open(f"{path}?owner__password__startswith=a")
         assert boss.status in (200, 400)
         assert "e=1" in boss.page.address or boss.status == 400
+
+
+@pytest.mark.parametrize("wrong", ["7/pages", "x", "99999999999999999999"])
+def test_an_address_of_no_job_is_404_for_who_may_only_look(wrong: str) -> None:
+    viewer = Browser("view_job", name="vera")
+    viewer.open(f"{JOBS}{wrong}/change/")
+    assert viewer.status == 404
