@@ -7,6 +7,7 @@ within the last sixty seconds. One statement counts and decides; what is refused
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth.signals import user_login_failed
@@ -81,6 +82,16 @@ def spend(what: str, weight: int = 1) -> None:
         raise TooOften(f"{weight} at once are more than the {limit} a minute that are allowed.", 60)
     if not _count(f"{what}:{who}", weight, limit):
         raise TooOften(f"More than {limit} {what} a minute are too many.", _rest_of_minute())
+
+
+def spend_up_to_all(what: str, weigh: Callable[[], int]) -> None:
+    """As `spend`, for what may be more at once than a minute allows: that takes the whole minute.
+
+    Before the transaction, as the counter stays locked until its end. What is not counted is not weighed.
+    """
+    limit = _limit(what)
+    if limit and _who(current_caller()):
+        spend(what, min(weigh(), limit))
 
 
 def note_failed_login(address: str, name: str = "") -> None:

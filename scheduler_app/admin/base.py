@@ -87,7 +87,7 @@ class SchedulerAdmin(_ModelAdmin):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The audit trail of one object: who did what, and each field before and after."""
-        self.require(self.has_view_permission(request))
+        self.require(self.has_view_permission(request) and self.sees_trail(request))
         if self.get_object(request, unquote(object_id)) is None:
             raise Http404(f"There is no such {self.opts.verbose_name}.")
         trail = CappedPaginator(trail_of(str(self.opts.model_name), object_id), self.list_per_page)
@@ -96,7 +96,6 @@ class SchedulerAdmin(_ModelAdmin):
             "title": f"History of this {self.opts.verbose_name}",
             "trail": page,
             "deeds": deeds(page.object_list),
-            "sees_origin": request.user.has_perm("scheduler_app.view_auditentry"),
             **(extra_context or {}),
         }
         folder = f"{self.opts.model_name}/" if self.opts.model_name == "job" else ""
@@ -125,6 +124,7 @@ class SchedulerAdmin(_ModelAdmin):
             "add": self.has_add_permission(request),
             "change": self.has_change_permission(request),
             "delete": self.has_delete_permission(request),
+            "see_trail": self.sees_trail(request),
         }
 
     def has_run_permission(self, request: HttpRequest) -> bool:
@@ -134,6 +134,10 @@ class SchedulerAdmin(_ModelAdmin):
     def has_pause_permission(self, request: HttpRequest) -> bool:
         """Pause and resume jobs."""
         return request.user.has_perm("scheduler_app.pause_job")
+
+    def sees_trail(self, request: HttpRequest) -> bool:
+        """Read the audit trail: who did what, and from which address."""
+        return request.user.has_perm("scheduler_app.view_auditentry")
 
     def require(self, allowed: bool) -> None:
         """Refuse the request unless it is allowed."""

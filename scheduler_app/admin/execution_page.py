@@ -111,19 +111,19 @@ class ExecutionPage(ReadOnlyAdmin):
 
     def cancel_view(self, request: HttpRequest, execution_id: int) -> HttpResponse:
         """What waits never begins; what runs is asked to stop."""
-        self.require(self.has_run_permission(request))
+        self.require(self.has_view_permission(request) and self.has_run_permission(request))
         self._cancel(request, [self._get_execution(execution_id)])
         return self.back(request, execution_url(execution_id))
 
     def retry_view(self, request: HttpRequest, execution_id: int) -> HttpResponse:
         """The same execution, one more attempt."""
-        self.require(self.has_run_permission(request))
+        self.require(self.has_view_permission(request) and self.has_run_permission(request))
         self._retry(request, [self._get_execution(execution_id)])
         return self.back(request, execution_url(execution_id))
 
     def run_again_view(self, request: HttpRequest, execution_id: int) -> HttpResponse:
         """A new execution of the same job, with the arguments of this one."""
-        self.require(self.has_run_permission(request))
+        self.require(self.has_view_permission(request) and self.has_run_permission(request))
         execution = self._get_execution(execution_id)
         job = execution.job
         if job is None or job.deleted_at is not None:

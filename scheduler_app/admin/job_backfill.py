@@ -78,7 +78,7 @@ class JobBackfill(JobBase):
 
     def backfill_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """GET: ask for the range. POST: count, and run what was counted when `_run` was pressed."""
-        self.require(self.has_run_permission(request))
+        self.require(self.has_view_permission(request) and self.has_run_permission(request))
         job = self._get_job(job_id)
         now = pulse_of(request).now
         form = BackfillForm(request.POST or None, timezone=job.timezone, now=now)

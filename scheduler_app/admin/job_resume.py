@@ -55,7 +55,12 @@ class JobResume(JobBase):
     ) -> HttpResponse | None:
         """Resume what is paused of these jobs; a page that asks for the choice while it has to be made."""
         missed = sum(self._missed(request, job) for job in jobs)
-        form = ResumeForm(request.POST if is_answer else None, missed=missed, of_many=len(jobs) > 1)
+        form = ResumeForm(
+            request.POST if is_answer else None,
+            missed=missed,
+            of_many=len(jobs) > 1,
+            may_run=self.has_run_permission(request),
+        )
         if is_answer and form.is_valid():
             run = form.cleaned_data["run"]
         elif not is_answer and not missed and request.method == "POST":

@@ -45,7 +45,7 @@ class JobVerbs(JobBase):
 
     def run_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """GET: a form for other arguments. POST: run now, with the form's arguments or the job's own."""
-        self.require(self.has_run_permission(request))
+        self.require(self.has_view_permission(request) and self.has_run_permission(request))
         job = self._get_job(job_id)
         if request.method != "POST" or "arguments" in request.POST:
             return self._run_with_arguments(request, job)

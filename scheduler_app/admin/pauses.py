@@ -149,7 +149,12 @@ class PauseAdmin(SchedulerAdmin):
         if pause.ended_at is None:
             missed, jobs = lifecycle.missed_by_pause(pause, now=pulse_of(request).now)
         is_answer = "run" in request.POST
-        form = ResumeForm(request.POST if is_answer else None, missed=missed, of_many=jobs > 1)
+        form = ResumeForm(
+            request.POST if is_answer else None,
+            missed=missed,
+            of_many=jobs > 1,
+            may_run=self.has_run_permission(request),
+        )
         if request.method == "POST" and (form.is_valid() if is_answer else not missed):
             run = form.cleaned_data["run"] if is_answer else RUN_NONE
             try:

@@ -114,21 +114,26 @@ class ResumeForm(forms.Form):
 
     run = forms.ChoiceField(label="Of the missed fire times, run", widget=forms.RadioSelect)
 
-    def __init__(self, *args: Any, missed: int, of_many: bool, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, missed: int, of_many: bool, may_run: bool, **kwargs: Any
+    ) -> None:
         kwargs.setdefault("initial", {"run": RUN_NONE})
         super().__init__(*args, **kwargs)
+        run = cast(forms.ChoiceField, self.fields["run"])
         if not missed:
             # Nothing to choose from; the answer is still sent.
-            self.fields["run"].widget = forms.HiddenInput()
+            run.widget = forms.HiddenInput()
         each = " of each job" if of_many else ""
-        choices = [(RUN_NONE, "none"), (RUN_LAST, f"the last{each}")]
-        if missed <= MOST_FIRE_TIMES:
+        choices = [(RUN_NONE, "none")]
+        if may_run:
+            choices.append((RUN_LAST, f"the last{each}"))
+        if may_run and missed <= MOST_FIRE_TIMES:
             choices.append((RUN_ALL, f"all {missed:,}, oldest first"))
-        cast(forms.ChoiceField, self.fields["run"]).choices = choices
-        if missed > MOST_FIRE_TIMES:
-            self.fields[
-                "run"
-            ].help_text = f"They are more than the {MOST_FIRE_TIMES:,} that can be run. A backfill runs a part of them."
+        run.choices = choices
+        if missed and not may_run:
+            run.help_text = "To run some of them needs the right to run jobs."
+        elif missed > MOST_FIRE_TIMES:
+            run.help_text = f"They are more than the {MOST_FIRE_TIMES:,} that can be run. A backfill runs a part of them."
 
 
 MISSING, EVERY = "missing", "every"

@@ -193,6 +193,8 @@ class BulkJobsViewSet(ApiViewSet[Job]):
     def resume(self, request: Request) -> Response:
         """Resume all of these that are paused."""
         given = self._given(request)
+        if given["run"] != lifecycle.RUN_NONE:
+            permissions.require(request, permissions.RUN_JOB)
         jobs = self._chosen(given)
         if given["dry_run"]:
             return _answer(jobs)

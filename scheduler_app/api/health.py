@@ -52,7 +52,7 @@ class HealthView(ApiView):
         try:
             vitals = read_vitals(lease_s=get_config().lease)
             health = judge(vitals)
-            if request.user.has_perm(permissions.VIEW_NODE):
+            if permissions.holds(request, permissions.VIEW_NODE):
                 body = details(vitals, health)
         except Error as error:
             logger.warning("health: the database does not answer error=%s", first_line(error))

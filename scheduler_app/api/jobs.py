@@ -307,6 +307,8 @@ class JobViewSet(JobHistory):
         """Fire again from now on; the fire times meanwhile are made up for only if asked."""
         given = self.get_serializer(data=request.data)
         given.is_valid(raise_exception=True)
+        if given.validated_data["run"] != lifecycle.RUN_NONE:
+            permissions.require(request, permissions.RUN_JOB)
         found = find_job(job, self.get_queryset())
         if given.validated_data["dry_run"]:
             return Response(what_resume_runs(found, given.validated_data["run"]))

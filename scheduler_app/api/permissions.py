@@ -51,9 +51,17 @@ class MayDo(BasePermission):
 
 
 def require(request: Request, name: str) -> None:
-    """For what is known only after the look at what there is; raises PermissionDenied."""
+    """For what is known only after the look at what there is, or at what is asked; raises PermissionDenied."""
     if not request.user.has_perm(name):
         raise PermissionDenied(f"This needs the permission {name}.")
+    if not holds(request, name):
+        raise PermissionDenied(f"This needs a token with the scope {scope_of(name)}.")
+
+
+def holds(request: Request, name: str) -> bool:
+    """Whether the caller has the permission, and the token, if there is one, the scope for it."""
+    in_scope = not isinstance(request.auth, ApiToken) or request.auth.allows(name)
+    return in_scope and bool(request.user.has_perm(name))
 
 
 def needed(request: Request, view: Any) -> tuple[str, ...]:

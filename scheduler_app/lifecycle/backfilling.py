@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 import psycopg
 
+from scheduler_app.access.throttling import RUNS, spend_up_to_all
 from scheduler_app.models import (
     Backfill,
     Execution,
@@ -122,17 +123,29 @@ def backfill(
         raise CannotDo("The range ends before it begins.")
     if not 1 <= max_running <= 1000:
         raise CannotDo(f"Run 1 to 1000 side by side, not {max_running}.")
+
+    def key_of(job: Job) -> uuid.UUID:
+        asked = f"{job_id} {job.version} {since.astimezone(UTC)} {until.astimezone(UTC)}"
+        if only_missing:
+            asked = f"{job_id} missing {request or uuid.uuid4()}"
+        return uuid.uuid5(_NAMESPACE, asked)
+
+    def runs() -> int:
+        job = Job.objects.filter(pk=job_id).first()
+        if job is None or Backfill.objects.filter(pk=key_of(job)).exists():
+            return 0
+        return len(fire_times_to_fill(job, since, until, only_missing=only_missing))
+
+    spend_up_to_all(RUNS, runs)
     with transaction_on_psycopg() as connection:
         connection.execute(LOCK_PLANS_SQL, {"job_ids": [job_id]})
         job = Job.objects.filter(pk=job_id).first()
         if job is None:
             raise CannotDo("There is no such job; it may have been deleted.")
         moments = fire_times_to_fill(job, since, until, only_missing=only_missing)
-        asked = f"{job_id} {job.version} {since.astimezone(UTC)} {until.astimezone(UTC)}"
-        if only_missing:
-            asked = f"{job_id} missing {request or uuid.uuid4()}"
-        key = uuid.uuid5(_NAMESPACE, asked)
-        return _create(connection, job, key, since, until, moments, by, only_missing, max_running)
+        return _create(
+            connection, job, key_of(job), since, until, moments, by, only_missing, max_running
+        )
 
 
 def run_fire_times(
@@ -148,6 +161,23 @@ def missed_while_paused(job: Job, *, now: datetime) -> int:
     """How many fire times a paused job has missed so far; closed days left out."""
     timetable = _timetable(job)
     return sum(timetable.count(start, end) for start, end in _paused_stretches(job, now))
+
+
+def refuse_too_many_missed(jobs: Sequence[Job], until: Mapping[int, datetime]) -> None:
+    """Raises CannotDo when one of these jobs, paused until these moments, or all together missed more than can be run."""
+    counts = [(missed_while_paused(job, now=until[job.pk]), job) for job in jobs]
+    for missed, job in counts:
+        if missed > MOST_FIRE_TIMES:
+            raise CannotDo(
+                f"{job.name} missed {missed:,} fire times while it was paused; "
+                f"at most {MOST_FIRE_TIMES:,} can be run. Run the last, or none."
+            )
+    missed = sum(count for count, _ in counts)
+    if missed > MOST_FIRE_TIMES:
+        raise CannotDo(
+            f"These {len(jobs):,} jobs missed {missed:,} fire times while they were paused; at most "
+            f"{MOST_FIRE_TIMES:,} can be run at once. Resume fewer of them, run the last of each, or none."
+        )
 
 
 def missed_by_pause(pause: Pause, *, now: datetime) -> tuple[int, int]:
@@ -219,18 +249,8 @@ def _within(
 
 
 def fire_times_while_paused(job: Job, *, now: datetime, last_only: bool) -> list[datetime]:
-    """What a resume may run after all; raises CannotDo when that is too many."""
-    timetable = _timetable(job)
-    stretches = list(_paused_stretches(job, now))
-    if last_only:
-        return _within(timetable, stretches, last_only)
-    missed = missed_while_paused(job, now=now)
-    if missed > MOST_FIRE_TIMES:
-        raise CannotDo(
-            f"{job.name} missed {missed:,} fire times while it was paused; "
-            f"at most {MOST_FIRE_TIMES:,} can be run. Run the last, or none."
-        )
-    return _within(timetable, stretches, last_only)
+    """What a resume may run after all."""
+    return _within(_timetable(job), list(_paused_stretches(job, now)), last_only)
 
 
 def _timetable(job: Job) -> Timetable:

@@ -23,6 +23,7 @@ from django.db import transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 
 from scheduler_app.access import current_caller, require_kinds
+from scheduler_app.access.throttling import RUNS, spend_up_to_all
 from scheduler_app.conf import get_config
 from scheduler_app.models import BulkOperation, BulkVerb, Execution, Job, Status
 from scheduler_app.models.audit import Verb
@@ -156,6 +157,8 @@ def start_bulk(
     caller = current_caller()
     if verb == BulkVerb.RETRY:
         _require_targets(selection)
+        if not BulkOperation.objects.filter(pk=key).exists():
+            spend_up_to_all(RUNS, lambda: counted.suitable)
     with transaction.atomic(using=get_config().database):
         operation, is_new = BulkOperation.objects.get_or_create(
             pk=key,

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from django.db.models import F
 
+from scheduler_app.access.throttling import RUNS, spend_up_to_all
 from scheduler_app.models import (
     Execution,
     Job,
@@ -219,12 +220,13 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
     """Fire again from now on; returns the ids of the jobs that were paused.
 
     The fire times meanwhile stay a gap. `run` says which of them are run after all, as a backfill: "none", the
-    "last" of each job, or "all". Raises CannotDo when those are too many.
+    "last" of each job, or "all". Raises CannotDo when those are too many, of one job or of all together.
     """
     _check_choice(run)
     ids = sorted(set(job_ids))
     if run != RUN_NONE:
         require_targets_of(ids)
+        spend_up_to_all(RUNS, lambda: _runs_of_resume(ids, run))
     with acting_as(by):
         found = _lock_jobs(ids, paused_at__isnull=False)
         resumed = [job.pk for job in found]
@@ -235,11 +237,13 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
         )
         with transaction_on_psycopg() as connection:
             connection.execute(LOCK_PLANS_SQL, {"job_ids": resumed})
+            # Up to the moment of the edit, and no other, nodes count fire times as paused.
+            until = dict(Job.objects.filter(pk__in=resumed).values_list("pk", "updated_at"))
+            if run == RUN_ALL:
+                backfilling.refuse_too_many_missed(missed_by, until)
             for job in missed_by:
-                # Up to the moment of the edit, and no other, nodes count fire times as paused.
-                until = Job.objects.values_list("updated_at", flat=True).get(pk=job.pk)
                 moments = backfilling.fire_times_while_paused(
-                    job, now=until, last_only=run == RUN_LAST
+                    job, now=until[job.pk], last_only=run == RUN_LAST
                 )
                 if moments:
                     backfilling.run_fire_times(connection, job, moments, by=by)
@@ -247,6 +251,27 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
             record(Verb.JOB_RESUME, [of_job(job, _end_of_pause(job, run)) for job in found], by=by)
             notices.notify(connection, notices.PLAN)
     return resumed
+
+
+def _runs_of_resume(ids: Sequence[int], run: str) -> int:
+    """How many fire times a resume would run, as of now."""
+    now = database_now()
+    jobs = Job.objects.filter(pk__in=ids, paused_at__isnull=False).select_related("calendar")
+    return _chosen_of((backfilling.missed_while_paused(job, now=now) for job in jobs), run)
+
+
+def _runs_of_resume_scope(pause_id: int, run: str) -> int:
+    """How many fire times the end of such a pause would run, as of now."""
+    pause = Pause.objects.filter(pk=pause_id, ended_at=None).first()
+    if pause is None:
+        return 0
+    now = database_now()
+    jobs = backfilling.jobs_held_by(pause)
+    return _chosen_of((backfilling.count_held(job, pause, now=now) for job in jobs), run)
+
+
+def _chosen_of(missed: Iterable[int], run: str) -> int:
+    return sum(min(count, 1) if run == RUN_LAST else count for count in missed)
 
 
 def _end_of_pause(job: Job, run: str) -> dict[str, Any]:
@@ -340,6 +365,8 @@ def resume_scope(pause_id: int, *, by: str, run: str = RUN_NONE) -> bool:
     `run` as for `resume`, for each job that was held by this pause and has none of its own.
     """
     _check_choice(run)
+    if run != RUN_NONE:
+        spend_up_to_all(RUNS, lambda: _runs_of_resume_scope(pause_id, run))
     with transaction_on_psycopg() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.PAUSES])
         pause = Pause.objects.filter(pk=pause_id, ended_at=None).first()
@@ -406,6 +433,7 @@ def retry(execution_ids: Iterable[int], *, by: str) -> list[int]:
     """
     ids = sorted(set(execution_ids))
     require_targets_again(ids)
+    spend_up_to_all(RUNS, lambda: len(ids))
     with transaction_on_psycopg() as connection:
         rows = retry_on(connection, ids, by=by)
         _record_executions(Verb.EXECUTION_RETRY, dict(rows), by=by)

@@ -312,9 +312,10 @@ class Job(models.Model):
         null=True,
         blank=True,
         editable=False,
-        on_delete=models.SET_NULL,
+        on_delete=models.PROTECT,
         related_name="+",
     )
+    """Nobody to ask is nobody who forbids: an account with jobs is switched off, not deleted."""
     version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     created_at = models.DateTimeField(db_default=DatabaseNow(), editable=False)
     updated_at = models.DateTimeField(db_default=DatabaseNow(), editable=False)

@@ -22,7 +22,7 @@ class ApiToken(models.Model):
     """The secret itself is shown once, when the token is made."""
 
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="scheduler_tokens"
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="scheduler_tokens"
     )
     name = models.CharField(max_length=100, help_text="What it is for, such as: deploy pipeline.")
     key = models.CharField(max_length=16, unique=True, editable=False)

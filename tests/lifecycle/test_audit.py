@@ -79,7 +79,6 @@ def test_an_edit_tells_what_was_and_what_is(clock):
         "arguments.api_key": {"old": MASK, "new": MASK},
         "owner": {"old": None, "new": owner.pk},
     }
-    owner.delete()
 
 
 def test_an_edit_that_changes_nothing_leaves_no_entry(clock):

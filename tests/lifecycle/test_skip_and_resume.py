@@ -639,6 +639,19 @@ def test_many_jobs_are_resumed_with_one_choice(connection, clock):
     assert [len(made_up(job)) for job in jobs] == [5, 3, 2, 0]
 
 
+def test_jobs_that_missed_too_much_together_are_not_resumed(connection, clock):
+    jobs = [every_ten_seconds() for _ in range(3)]
+    settle(connection)
+    lifecycle.pause([job.pk for job in jobs], by="ann")
+    clock.tick(hours=12)
+
+    with pytest.raises(CannotDo, match=r"These 3 jobs missed 12,960 fire times.* at most 10,000"):
+        lifecycle.resume([job.pk for job in jobs], by="bob", run="all")
+
+    assert Job.objects.filter(paused_at=None).count() == Execution.objects.count() == 0
+    assert lifecycle.resume([jobs[0].pk, jobs[1].pk], by="bob", run="all")
+
+
 def test_one_job_of_many_that_missed_too_much_resumes_none(connection, clock):
     jobs = [every_ten_seconds(), make_job(name="busy"), every_ten_seconds()]
     settle(connection)

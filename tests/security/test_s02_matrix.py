@@ -122,17 +122,17 @@ ADMIN: dict[str, dict[str, Need]] = {
     "autocomplete": {"GET": NOBODY},
     "view_on_site": {"GET": NOBODY},
     "scheduler_app_job_detail": {"GET": SEE},
-    "scheduler_app_job_run": {"GET": ("run_job",), "POST": ("run_job",)},
+    "scheduler_app_job_run": {"GET": RUN, "POST": RUN},
     "scheduler_app_job_pause": {"GET": ("pause_job",), "POST": ("pause_job",)},
     "scheduler_app_job_resume": {"GET": ("pause_job",), "POST": ("pause_job",)},
     "scheduler_app_job_skip": {"POST": ("pause_job",)},
     "scheduler_app_job_unskip": {"POST": ("pause_job",)},
     "scheduler_app_job_timeline": {"GET": RUNS},
     "scheduler_app_job_assist": {"POST": ("add_job",)},
-    "scheduler_app_job_backfill": {"GET": ("run_job",), "POST": ("run_job",)},
-    "scheduler_app_execution_cancel": {"POST": ("run_job",)},
-    "scheduler_app_execution_retry": {"POST": ("run_job",)},
-    "scheduler_app_execution_again": {"POST": ("run_job",)},
+    "scheduler_app_job_backfill": {"GET": RUN, "POST": RUN},
+    "scheduler_app_execution_cancel": {"POST": ("view_execution", "run_job")},
+    "scheduler_app_execution_retry": {"POST": ("view_execution", "run_job")},
+    "scheduler_app_execution_again": {"POST": ("view_execution", "run_job")},
     "scheduler_app_execution_log": {"GET": ("view_execution",)},
     "scheduler_app_execution_log_more": {"GET": ("view_execution",)},
     "scheduler_app_execution_bulk": {"GET": ("view_execution", "run_job")},
@@ -181,7 +181,9 @@ def stock(model: str, *, add: Need = NOBODY, change: Need = NOBODY, delete: Need
     ADMIN[f"{app}_add"] = {"GET": add}
     ADMIN[f"{app}_change"] = {"GET": view if change == NOBODY else change}
     ADMIN[f"{app}_delete"] = {"GET": delete}
-    ADMIN[f"{app}_history"] = {"GET": view}
+    # What was done to the scheduler's own stands in its audit trail.
+    trail = () if model.startswith("auth_") else ("view_auditentry",)
+    ADMIN[f"{app}_history"] = {"GET": (*view, *trail)}
 
 
 stock("job", add=("add_job",), change=SEE, delete=("delete_job",))
@@ -202,7 +204,7 @@ stock("auth_group", add=("add_group",), change=("view_group",), delete=("delete_
 # Who may make tokens sees their own.
 ADMIN["scheduler_app_apitoken_changelist"] = {"GET": ("add_apitoken",)}
 ADMIN["scheduler_app_apitoken_change"] = {"GET": ("add_apitoken",)}
-ADMIN["scheduler_app_apitoken_history"] = {"GET": ("add_apitoken",)}
+ADMIN["scheduler_app_apitoken_history"] = {"GET": ("add_apitoken", "view_auditentry")}
 
 
 def row_of(route: Route) -> dict[str, Need] | None:

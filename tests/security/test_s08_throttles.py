@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
 
 from scheduler_app import lifecycle
 from scheduler_app.access import Caller, calling, throttling
-from scheduler_app.models import Execution, Source, Throttle
+from scheduler_app.lifecycle import Selection
+from scheduler_app.models import Execution, Job, Pause, Source, Throttle, database_now
 from tests.lifecycle.support import open_connection, replace_clock, together
 from tests.web.admin_support import JOBS, Browser
-from tests.web.api_support import API, PASSWORD, ApiClient, client_of, make_job, make_user
+from tests.web.api_support import (
+    API,
+    PASSWORD,
+    ApiClient,
+    client_of,
+    make_execution,
+    make_job,
+    make_user,
+)
 
 from .support import Somebody
 
@@ -73,6 +86,86 @@ def test_s08_a_token_has_a_count_of_its_own(limits) -> None:
         client = ApiClient(headers={"Authorization": f"Bearer {text}"})
         assert client.post(f"{API}/jobs/{job.pk}/run/", {}).status_code == 202
         assert client.post(f"{API}/jobs/{job.pk}/run/", {}).status_code == 429
+
+
+def prepared(verb: str) -> Callable[[], Any]:
+    """Something that makes three runs when it is called; what it needs is there before anybody counts."""
+    job = make_job(schedule="@hourly", on_overlap="allow")
+    hours_ago = database_now() - timedelta(hours=3)
+    Job.objects.filter(pk=job.pk).update(created_at=hours_ago - timedelta(hours=1))
+    if verb == "retry":
+        ids = [make_execution(job, status="failed").pk for _ in range(3)]
+        return lambda: lifecycle.retry(ids, by="ana")
+    if verb == "bulk retry":
+        for _ in range(3):
+            make_execution(job, status="failed")
+        selection = Selection(jobs=(job.pk,))
+        return lambda: lifecycle.start_bulk(uuid4(), "retry", selection, by="ana")
+    if verb == "backfill":
+        # Two calls for one range are one.
+        until = database_now()
+        return lambda: lifecycle.backfill(job.pk, hours_ago, until, by="ana", only_missing=True)
+    if verb == "resume":
+        lifecycle.pause([job.pk], by="ana")
+        Job.objects.filter(pk=job.pk).update(paused_at=hours_ago)
+        return lambda: lifecycle.resume([job.pk], by="ana", run="all")
+    pause = lifecycle.pause_scope("all", by="ana")
+    Pause.objects.filter(pk=pause.pk).update(paused_at=hours_ago)
+    return lambda: lifecycle.resume_scope(pause.pk, by="ana", run="all")
+
+
+VERBS = ["retry", "bulk retry", "backfill", "resume", "end of a pause"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_s08_whatever_makes_jobs_run_counts_its_runs(limits, verb: str) -> None:
+    limits(runs_per_minute=5)
+    do = prepared(verb)
+    with calling(Somebody(make_user("operator"))):
+        throttling.spend(throttling.RUNS, 3)
+        with pytest.raises(throttling.TooOften):
+            do()
+        assert not Execution.objects.exclude(status="failed").exists()
+        # What is refused does not count, and nothing is done by halves.
+        throttling.spend(throttling.RUNS, 2)
+    with calling(Somebody(make_user("operator"))):
+        do()
+        assert Execution.objects.exclude(status="failed").count() == 3
+        with pytest.raises(throttling.TooOften):
+            throttling.spend(throttling.RUNS, 3)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_s08_more_than_a_minute_allows_is_one_call_and_takes_the_minute(limits, verb: str) -> None:
+    limits(runs_per_minute=2)
+    do = prepared(verb)
+    with calling(Somebody(make_user("operator"))):
+        do()
+        assert Execution.objects.exclude(status="failed").count() == 3
+        with pytest.raises(throttling.TooOften):
+            throttling.spend(throttling.RUNS)
+
+
+def test_s08_the_same_backfill_again_runs_nothing_and_counts_nothing(limits) -> None:
+    limits(runs_per_minute=2)
+    job = make_job(schedule="@hourly")
+    until = database_now()
+    with calling(Somebody(make_user("operator"))):
+        first, again = (
+            lifecycle.backfill(job.pk, until - timedelta(hours=3), until, by="ana")
+            for _ in range(2)
+        )
+
+    assert first.pk == again.pk and first.count == 3
+
+
+def test_s08_an_end_of_a_pause_that_runs_nothing_counts_nothing(limits) -> None:
+    limits(runs_per_minute=1)
+    job = make_job(schedule="@hourly")
+    with calling(Somebody(make_user("operator"))):
+        throttling.spend(throttling.RUNS)
+        lifecycle.pause([job.pk], by="ana")
+        assert lifecycle.resume([job.pk], by="ana") == [job.pk]
 
 
 def basic(name: str, password: str, **options) -> ApiClient:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import ProgrammingError, connection, transaction
+from django.db.models import ProtectedError
 
 from scheduler_app import lifecycle
 from scheduler_app.access import calling, throttling
@@ -158,3 +159,14 @@ def test_s27_a_node_cannot(statement: str, node: Connection) -> None:
         AuditEntry.objects.create(who="x", source="code", verb="v", object_kind="job", object_id=1)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         psycopg.ClientCursor(node).execute(statement)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_s27_the_web_part_deletes_an_account_that_has_nothing(roles: None) -> None:
+    free, keeper = make_user("viewer"), make_user("viewer")
+    lifecycle.create_token(keeper, "ci", scopes=["read"], by="ana")
+    with as_web():
+        free.delete()
+        with pytest.raises(ProtectedError):
+            keeper.delete()
+    empty_tables()

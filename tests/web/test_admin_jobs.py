@@ -288,13 +288,13 @@ def test_deleting_keeps_the_history_and_has_an_author() -> None:
 
 def test_the_log_of_a_job_has_24_hour_times_and_who_did_what() -> None:
     job = make_job()
-    browser = Browser(*OPERATOR)
+    browser = Browser(*OPERATOR, "view_auditentry")
     browser.open(f"{JOBS}{job.pk}/")
     browser.press("Run now")
 
     text = browser.open(f"{JOBS}{job.pk}/history/").main
 
-    assert "ana by Admin Ran the job" in text
+    assert "ana by Admin, 127.0.0.1 Ran the job" in text
     assert "UTC now" in text or "UTC 1 s ago" in text
     assert "p.m." not in text and "a.m." not in text
 
