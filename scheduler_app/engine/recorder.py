@@ -184,6 +184,8 @@ class Recorder:
                 self.put(*back)
                 return
             for item in back:
+                # Each may wait for the lock; the recorder is slow then, and does not hang.
+                self._gauges.tried("recorder", PROGRESS_INTERVAL_S)
                 self._write_back([item])
 
     def _write_finished(self, finished: list[Finished]) -> None:
@@ -229,6 +231,7 @@ class Recorder:
             jobs.setdefault(outcome.job_id if outcome.needs_plan else None, []).append(outcome)
         if len(jobs) > 1:
             for outcomes in jobs.values():
+                self._gauges.tried("recorder", PROGRESS_INTERVAL_S)
                 self._write_finished(outcomes)
             return
         logger.warning("outcomes wait for a lock on their job job_id=%s", *jobs)

@@ -62,6 +62,7 @@ WHERE execution.id = ANY(%(ids)s)
   AND (execution.cancel_requested_at IS NOT NULL OR {JOB_IS_GONE} OR {JOB_IS_PAUSED} OR {SCOPE_IS_PAUSED})
 """
 
+# Neither distinct nor sorted here: the engine's planner settings would read a whole index for its order.
 JOBS_OF_SQL = """
 SELECT job_id
 FROM scheduler_app_execution
