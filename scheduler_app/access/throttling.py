@@ -7,7 +7,9 @@ within the last sixty seconds. One statement counts and decides; what is refused
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from django.contrib.auth.signals import user_login_failed
@@ -64,6 +66,10 @@ SELECT EXISTS (
 """
 
 
+_put_off: ContextVar[list[tuple[str, int]] | None] = ContextVar("scheduler_put_off", default=None)
+"""Within `counted_last`: what is to be counted at its end, with the weight."""
+
+
 class TooOften(Exception):
     """The caller did this too often of late; `wait_s` is when it is worth trying again."""
 
@@ -80,14 +86,39 @@ def spend(what: str, weight: int = 1) -> None:
         return
     if weight > limit:
         raise TooOften(f"{weight} at once are more than the {limit} a minute that are allowed.", 60)
-    if not _count(f"{what}:{who}", weight, limit):
+    key = f"{what}:{who}"
+    put_off = _put_off.get()
+    if put_off is None:
+        has_room = _count(key, weight, limit)
+    else:
+        put_off.append((what, weight))
+        has_room = not _ask(SPENT_SQL, {"key": key, "limit": limit - weight + 1})
+    if not has_room:
         raise TooOften(f"More than {limit} {what} a minute are too many.", _rest_of_minute())
+
+
+@contextmanager
+def counted_last() -> Iterator[None]:
+    """What is spent within is looked at at once and counted at the end; raises TooOften there where others were faster.
+
+    For a transaction around verbs: a counter that was moved stays locked until its end, and whatever else the caller
+    asks for would wait for it.
+    """
+    put_off: list[tuple[str, int]] = []
+    before = _put_off.set(put_off)
+    try:
+        yield
+    finally:
+        _put_off.reset(before)
+    for what, weight in put_off:
+        spend(what, weight)
 
 
 def spend_up_to_all(what: str, weigh: Callable[[], int]) -> None:
     """As `spend`, for what may be more at once than a minute allows: that takes the whole minute.
 
-    Before the transaction, as the counter stays locked until its end. What is not counted is not weighed.
+    Before the transaction, as the counter stays locked until its end, or `counted_last`. What is not counted is not
+    weighed.
     """
     limit = _limit(what)
     if limit and _who(current_caller()):

@@ -183,7 +183,7 @@ class JobEditing(JobBase):
         now = pulse_of(request).now
         errors = dict(form.errors) if form.is_bound else {}
         try:
-            found = impact(form.instance, now=now, stored=stored)
+            found = impact(form.instance.spec(), now=now, stored=stored)
         except Invalid:
             found = None
         if not form.is_bound:

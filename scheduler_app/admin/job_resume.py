@@ -41,7 +41,7 @@ class JobResume(JobBase):
 
     def resume_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """GET: what was missed, and which of it to run. POST: resume; without a choice only where there is none."""
-        self.require(self.has_pause_permission(request))
+        self.require(self.has_view_permission(request) and self.has_pause_permission(request))
         job = self._get_job(job_id)
         answer = self.resume_or_ask(request, [job], "run" in request.POST)
         return answer or self.back(request, self.page_url(job.pk))

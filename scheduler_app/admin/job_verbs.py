@@ -59,7 +59,7 @@ class JobVerbs(JobBase):
 
     def pause_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """GET: ask why and until when. POST: pause."""
-        self.require(self.has_pause_permission(request))
+        self.require(self.has_view_permission(request) and self.has_pause_permission(request))
         job = self._get_job(job_id)
         form = PauseForm(request.POST or None, timezone=job.timezone)
         if request.method == "POST" and form.is_valid():
@@ -69,7 +69,7 @@ class JobVerbs(JobBase):
 
     def skip_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """The fire time that the page showed as the next becomes no execution."""
-        self.require(self.has_pause_permission(request))
+        self.require(self.has_view_permission(request) and self.has_pause_permission(request))
         job = self._get_job(job_id)
         seen = parse_datetime(request.POST.get("fire_time", "")[:64])
         try:
@@ -87,7 +87,7 @@ class JobVerbs(JobBase):
 
     def unskip_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """Take a skip back."""
-        self.require(self.has_pause_permission(request))
+        self.require(self.has_view_permission(request) and self.has_pause_permission(request))
         job = self._get_job(job_id)
         if lifecycle.unskip_next(job.pk, by=request.user.get_username()):
             self.say(request, f"{printable(job.name)}: no fire time will be skipped.")

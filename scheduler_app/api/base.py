@@ -69,6 +69,11 @@ class ApiView(APIView):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         final = super().finalize_response(request, response, *args, **kwargs)
+        action = getattr(self, "action", None) or str(request.method).lower()
+        operation = self.operations.get(action)
+        if operation is not None and operation.deprecated is not None:
+            for name, value in operation.deprecated.headers.items():
+                final[name] = value
         # A page shows who is logged in, which asks the database.
         as_page = request.accepted_renderer.format == "api" and final.status_code != 503
         if isinstance(final, Response) and final.exception and not as_page:

@@ -149,12 +149,14 @@ class BulkJobsViewSet(ApiViewSet[Job]):
         "pause": Operation(
             answer=BulkAnswerSerializer,
             body=BulkPauseSerializer,
+            headers=(IDEMPOTENCY_KEY,),
             conflicts=True,
             example={"filter": {"tag": "nightly"}, "reason": "migration"},
         ),
         "resume": Operation(
             answer=BulkAnswerSerializer,
             body=BulkResumeSerializer,
+            headers=(IDEMPOTENCY_KEY,),
             conflicts=True,
             example={"filter": {"tag": "nightly"}, "run": "last", "dry_run": True},
         ),
@@ -174,6 +176,7 @@ class BulkJobsViewSet(ApiViewSet[Job]):
         return jobs
 
     @action(detail=False, methods=["post"], serializer_class=BulkPauseSerializer)
+    @idempotent
     def pause(self, request: Request) -> Response:
         """Pause all of these; those that are paused already stay as they are."""
         given = self._given(request)
@@ -190,6 +193,7 @@ class BulkJobsViewSet(ApiViewSet[Job]):
         return _answer(jobs, changed=changed)
 
     @action(detail=False, methods=["post"], serializer_class=BulkResumeSerializer)
+    @idempotent
     def resume(self, request: Request) -> Response:
         """Resume all of these that are paused."""
         given = self._given(request)

@@ -31,8 +31,9 @@ from .fields import (
     TextField,
     WordField,
 )
+from .idempotency import idempotent
 from .links import Links
-from .operations import Operation
+from .operations import IDEMPOTENCY_KEY, Operation
 from .pagination import Order
 from .queries import PageQuery, ShownQuery
 
@@ -138,6 +139,7 @@ class BulkExecutionsViewSet(ApiViewSet[BulkOperation]):
             status=202,
             body=BulkBody,
             others={200: BulkCountSerializer},
+            headers=(IDEMPOTENCY_KEY,),
             conflicts=True,
             example={"filter": {"status": ["failed"], "error": "timeout"}, "dry_run": True},
         ),
@@ -146,6 +148,7 @@ class BulkExecutionsViewSet(ApiViewSet[BulkOperation]):
             status=202,
             body=BulkBody,
             others={200: BulkCountSerializer},
+            headers=(IDEMPOTENCY_KEY,),
             conflicts=True,
             example={"filter": {"status": ["failed"], "error": "timeout"}, "dry_run": True},
         ),
@@ -167,11 +170,13 @@ class BulkExecutionsViewSet(ApiViewSet[BulkOperation]):
         return Response(BulkOperationSerializer(self._find(pk), context=context).data)
 
     @action(detail=False, methods=["post"])
+    @idempotent
     def cancel(self, request: Request) -> Response:
         """Cancel all that wait or run among these (202)."""
         return self._start(request, BulkVerb.CANCEL)
 
     @action(detail=False, methods=["post"])
+    @idempotent
     def retry(self, request: Request) -> Response:
         """Try all again that failed, were lost or cancelled among these (202)."""
         return self._start(request, BulkVerb.RETRY)
@@ -197,6 +202,8 @@ class BulkExecutionsViewSet(ApiViewSet[BulkOperation]):
             selection,
             by=request.user.get_username(),
             reason=given.validated_data.get("reason", ""),
+            # With a key the request is one transaction, which must not hold many executions for long: nodes do the work.
+            budget_s=0 if IDEMPOTENCY_KEY in request.headers else None,
         )
         response = self._shown(operation.pk, status=202)
         response["Location"] = Links(request).bulk(operation.pk)

@@ -20,6 +20,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from scheduler_app.access.throttling import counted_last
 from scheduler_app.conf import get_config
 from scheduler_app.models import IdempotencyKey
 from scheduler_app.models.idempotency import KEYS_KEPT
@@ -76,8 +77,9 @@ def idempotent(handler: Handler) -> Handler:
             key_id = _take(asked)
             if key_id is None:
                 return _stored(asked)
-            response = handler(view, request, *args, **kwargs)
-            _store(key_id, response)
+            with counted_last():
+                response = handler(view, request, *args, **kwargs)
+                _store(key_id, response)
             return response
 
     return cast(Handler, answer)

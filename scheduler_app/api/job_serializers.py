@@ -14,7 +14,8 @@ from django.utils.functional import cached_property
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from scheduler_app.lifecycle import RUN_CHOICES, CannotDo, missed_while_paused
+from scheduler_app.lifecycle import RUN_CHOICES, CannotDo, definitions, missed_while_paused
+from scheduler_app.lifecycle.definitions import WRITABLE
 from scheduler_app.models import Calendar, Execution, Job, database_now
 from scheduler_app.models.job import Provenance
 from scheduler_app.rules.masking import (
@@ -46,45 +47,6 @@ from .fields import (
     WordField,
 )
 from .links import Links
-
-WRITABLE = (
-    "name",
-    "description",
-    "tags",
-    "schedule",
-    "timezone",
-    "anchor_at",
-    "day_match",
-    "start_at",
-    "end_at",
-    "max_runs",
-    "jitter_s",
-    "calendar",
-    "calendar_mode",
-    "on_closed",
-    "kind",
-    "target",
-    "arguments",
-    "queue",
-    "priority",
-    "on_misfire",
-    "misfire_grace_s",
-    "on_overlap",
-    "max_running",
-    "max_attempts",
-    "retry_backoff_s",
-    "retry_factor",
-    "retry_cap_s",
-    "retry_jitter",
-    "timeout_s",
-    "guarantee",
-    "isolation",
-    "memory_limit_mb",
-    "cpu_limit_s",
-    "keep_days",
-    "keep_last",
-    "enabled",
-)
 
 
 class JobSerializer(Selective, Strict, serializers.ModelSerializer[Job]):
@@ -268,7 +230,7 @@ class JobSerializer(Selective, Strict, serializers.ModelSerializer[Job]):
         job = Job(provenance=Provenance.API) if stored is None else stored
         self._put_back_secrets(attrs, job)
         if not self.partial:
-            attrs = _defaults() | attrs
+            attrs = definitions.defaults() | attrs
         for name, value in attrs.items():
             setattr(job, name, value)
         return job
@@ -453,11 +415,6 @@ def masked_problem(place: str) -> Problem:
         f"{place}: {MASK} stands for a value that is hidden, and none is stored at this place for this"
         " target. Give the value itself.",
     )
-
-
-def _defaults() -> dict[str, Any]:
-    fields = (Job._meta.get_field(name) for name in WRITABLE)
-    return {field.name: field.get_default() for field in fields if isinstance(field, models.Field)}
 
 
 def _explained(job: Job, error: ValidationError) -> list[Problem]:

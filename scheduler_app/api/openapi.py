@@ -93,7 +93,7 @@ class Schema(AutoSchema):
         return re.split(r"[;:.]( |$)", self.get_description(), maxsplit=1)[0]
 
     def is_deprecated(self) -> bool:
-        return False
+        return self._operation.deprecated is not None
 
     def map_parsers(self) -> list[Any]:
         # Forms are for the browsable pages.

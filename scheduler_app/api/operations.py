@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
+
+from django.utils.http import http_date
 
 from .queries import Query
 
@@ -18,6 +21,23 @@ IF_MATCH = "If-Match"
 IF_NONE_MATCH = "If-None-Match"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 RANGE = "Range"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deprecation:
+    """Something that is to go: every answer of it says so."""
+
+    since: date
+    sunset: date | None = None
+    """When it stops to answer, once that is known."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """As RFC 9745 and RFC 8594 have them."""
+        found = {"Deprecation": f"@{_start_of(self.since)}"}
+        if self.sunset is not None:
+            found["Sunset"] = http_date(_start_of(self.sunset))
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +61,14 @@ class Operation:
     """It may not fit the state: 409."""
     example: Any = None
     """Of a body."""
+    deprecated: Deprecation | None = None
+    """Whether, since when and until when it is to go; marked in the document and told with each answer."""
 
 
 def either(component: str, schema: dict[str, Any]) -> dict[str, Any]:
     """One of the shapes that are described elsewhere in the document, or this one."""
     return {"anyOf": [schema, {"$ref": f"#/components/schemas/{component}"}]}
+
+
+def _start_of(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())

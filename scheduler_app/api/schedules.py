@@ -12,10 +12,10 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from scheduler_app.lifecycle.impact import COUNTED_TO, SameSeconds, same_seconds
+from scheduler_app.lifecycle.impact import COUNTED_TO, Impact, SameSeconds, impact
 from scheduler_app.models import Calendar, CalendarMode, Job, OnClosed, database_now
 from scheduler_app.models.job import DayMatch
-from scheduler_app.rules.previewing import FireTime, Preview, preview
+from scheduler_app.rules.previewing import ClockChange, FireTime, Preview
 from scheduler_app.rules.problems import Invalid, Problem
 from scheduler_app.rules.schedules import parse_schedule
 from scheduler_app.rules.spec import JobSpec
@@ -85,13 +85,10 @@ class PreviewSerializer(Strict):
         spec = replace(spec, **attrs)
         if spec.start_at and spec.end_at and spec.start_at >= spec.end_at:
             self.refuse([Problem("end_at", "The end must come after the start.")])
-        plan = getattr(self.stored, "plan", None)
-        now = database_now()
         try:
-            self.preview = preview(spec, now=now, runs=plan.runs if plan else 0)
+            self.impact = impact(spec, now=database_now(), stored=self.stored)
         except Invalid as error:
             self.refuse([replace(p, field=_field_of(p)) for p in error.problems])
-        self.now, self.runs = now, plan.runs if plan else 0
         return attrs
 
     def _stored(self, id_or_name: str | None) -> Job | None:
@@ -140,11 +137,33 @@ class SameSecondsSerializer(serializers.Serializer[Any]):
     jobs = serializers.ListField(child=serializers.CharField(), help_text="Ten names.")
 
 
+class ClockChangeSerializer(serializers.Serializer[Any]):
+    """A change of the clocks in the job's zone."""
+
+    at = MomentField()
+    before = serializers.CharField(help_text="The wall clock just before, with its offset.")
+    after = serializers.CharField(help_text="The wall clock just after.")
+    note = serializers.CharField(
+        help_text="What it does to the job; empty where no fire time is lost, moved or doubled."
+    )
+
+
+class LiveSerializer(serializers.Serializer[Any]):
+    """Executions on the way; they keep the definition that they were created with."""
+
+    running = serializers.IntegerField()
+    waiting = serializers.IntegerField()
+
+
 class PreviewAnswerSerializer(MeaningSerializer):
     """What a definition means, beside what it meant before."""
 
     before = MeaningSerializer(allow_null=True, help_text="The same for the job as it is stored.")
+    clock_changes = ClockChangeSerializer(many=True, help_text="Of the next year.")
     same_seconds = SameSecondsSerializer()
+    live = LiveSerializer(
+        allow_null=True, help_text="Of the stored job, for who may view executions."
+    )
 
 
 class DescriptionSerializer(serializers.Serializer[Any]):
@@ -175,24 +194,22 @@ class ScheduleViewSet(ApiViewSet[Job]):
 
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
-        """The sentence, the next fire times, warnings, runs a day, and who else is due then; saves nothing."""
+        """The sentence, the next fire times, warnings, runs a day, clock changes, who else is due then; saves nothing."""
         given = PreviewSerializer(data=request.data, context=self.get_serializer_context())
         given.is_valid(raise_exception=True)
-        stored = given.stored
-        answer = {
-            **shown_preview(given.preview),
-            "before": None,
-            "same_seconds": _shown_crowd(same_seconds(given.preview, now=given.now, of=stored)),
-        }
-        if stored is not None:
-            try:
-                before = preview(stored.spec(), now=given.now, runs=given.runs)
-            except Invalid:
-                # Written past the validation; what it becomes can be read all the same.
-                pass
-            else:
-                answer["before"] = shown_preview(before)
-        return Response(answer)
+        found: Impact = given.impact
+        sees_live = given.stored is not None and permissions.holds(
+            request, permissions.VIEW_EXECUTION
+        )
+        return Response(
+            {
+                **shown_preview(found.after),
+                "before": None if found.before is None else shown_preview(found.before),
+                "clock_changes": [_shown_clock_change(change) for change in found.clock_changes],
+                "same_seconds": _shown_crowd(found.same_seconds),
+                "live": {"running": found.running, "waiting": found.waiting} if sees_live else None,
+            }
+        )
 
     @action(detail=False)
     def describe(self, request: Request) -> Response:
@@ -225,6 +242,15 @@ def shown_preview(found: Preview) -> dict[str, Any]:
         "warnings": list(found.warnings),
         "runs_per_day": found.runs_per_day,
         "note": found.note,
+    }
+
+
+def _shown_clock_change(change: ClockChange) -> dict[str, Any]:
+    return {
+        "at": _MOMENT.to_representation(change.at),
+        "before": change.before.isoformat(),
+        "after": change.after.isoformat(),
+        "note": change.note,
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import connections
 
+from scheduler_app.rules.masking import masked_text
 from scheduler_app.rules.storable import (
     LINE_CHARS,
     error_line,
@@ -70,7 +71,7 @@ class Ending:
                 values[field.name] = _checked_json(value)
             else:
                 values[field.name] = value if isinstance(value, str) else ""
-        values["error"] = one_line(values["error"], LINE_CHARS)
+        values["error"] = one_line(masked_text(values["error"]), LINE_CHARS)
         values["traceback"] = storable_text(values["traceback"], TRACEBACK_CHARS)
         values["reason"] = one_line(values["reason"], REASON_CHARS)
         return cls(**values)

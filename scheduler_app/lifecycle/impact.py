@@ -11,6 +11,7 @@ from scheduler_app.models import Execution, Job, JobPlan, Status
 from scheduler_app.models.execution import LIVE
 from scheduler_app.rules.previewing import ClockChange, Preview, clock_changes, preview
 from scheduler_app.rules.problems import Invalid
+from scheduler_app.rules.spec import JobSpec
 
 SAME_SECONDS_WITHIN = timedelta(hours=24)
 SHOWN_JOBS = 10
@@ -47,11 +48,10 @@ class Impact:
         return [warning for warning in self.after.warnings if warning not in told]
 
 
-def impact(job: Job, *, now: datetime, stored: Job | None = None) -> Impact:
-    """What it would mean to save `job`, in place of `stored` if that is given. Raises Invalid."""
+def impact(spec: JobSpec, *, now: datetime, stored: Job | None = None) -> Impact:
+    """What it would mean to save this definition, in place of that of `stored` if that is given. Raises Invalid."""
     plan: JobPlan | None = getattr(stored, "plan", None)
     runs = plan.runs if plan else 0
-    spec = job.spec()
     after = preview(spec, now=now, runs=runs)
     live = _live(stored)
     running = live.get(Status.RUNNING, 0)
@@ -59,13 +59,13 @@ def impact(job: Job, *, now: datetime, stored: Job | None = None) -> Impact:
         after=after,
         before=_before(stored, now, runs),
         clock_changes=clock_changes(spec, now=now),
-        same_seconds=same_seconds(after, now=now, of=stored),
+        same_seconds=_same_seconds(after, now=now, of=stored),
         running=running,
         waiting=sum(live.values()) - running,
     )
 
 
-def same_seconds(found: Preview, *, now: datetime, of: Job | None) -> SameSeconds:
+def _same_seconds(found: Preview, *, now: datetime, of: Job | None) -> SameSeconds:
     """The other jobs whose next fire time is one of these, of the next 24 hours; one query over an index."""
     moments = [
         fire_time.at

@@ -1,4 +1,4 @@
-"""Definitions of jobs as files: what `jobs export` writes, and how `jobs import` reads and checks it.
+"""Definitions of jobs as files: how `jobs export` writes several, and how `jobs import` reads and checks them.
 
 YAML or JSON: `{"jobs": [{"name": …, "schedule": …, …}]}`, with the fields of the API, checked as the API checks them. What
 is left out has its default.
@@ -9,63 +9,35 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
 from typing import Any
 
 import yaml
 from django.core.management.base import CommandError
-from django.db import models
 from rest_framework.exceptions import ParseError
 
 from scheduler_app.api.errors import Refused
-from scheduler_app.api.job_serializers import WRITABLE, JobSerializer
+from scheduler_app.api.job_serializers import JobSerializer
 from scheduler_app.api.parsers import strict_loads
+from scheduler_app.lifecycle import definitions
+from scheduler_app.lifecycle.definitions import WRITABLE, plain
 from scheduler_app.models import Job
 from scheduler_app.models.job import Provenance
-from scheduler_app.rules.masking import masked, masked_text
 
 from .arguments import quoted
 
 LARGEST = 5 * 1024 * 1024
 """Bytes of a file."""
 MOST_JOBS = 10_000
-ALWAYS = ("name", "schedule", "kind", "target")
-"""Fields that a person wants to see though they have their default."""
 
 
-def values_of(job: Job) -> dict[str, Any]:
-    """Every field that can be written, secrets included."""
-    values = {name: getattr(job, name) for name in WRITABLE}
-    values["calendar"] = job.calendar.name if job.calendar else None
-    return {name: _plain(value) for name, value in values.items()}
-
-
-def definition_of(job: Job) -> dict[str, Any]:
-    """What was chosen for the job, with secrets masked."""
-    values = values_of(job)
-    defaults = {name: _plain(value) for name, value in _defaults().items()}
-    chosen = {
-        name: value
-        for name, value in values.items()
-        if name in ALWAYS or value != defaults.get(name)
-    }
-    chosen["target"] = masked_text(chosen["target"])
-    if "arguments" in chosen:
-        chosen["arguments"] = masked(chosen["arguments"])
-    return chosen
-
-
-def as_yaml(definitions: Iterable[dict[str, Any]]) -> str:
+def as_yaml(found: Iterable[dict[str, Any]]) -> str:
     """A file that `read_definitions` reads."""
-    text: str = yaml.safe_dump(
-        {"jobs": list(definitions)}, sort_keys=False, allow_unicode=True, width=100
-    )
-    return text
+    return definitions.as_yaml({"jobs": list(found)})
 
 
-def as_json(definitions: Iterable[dict[str, Any]]) -> str:
+def as_json(found: Iterable[dict[str, Any]]) -> str:
     """The same in JSON."""
-    return json.dumps({"jobs": list(definitions)}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({"jobs": list(found)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_definitions(content: bytes, source: str) -> list[dict[str, Any]]:
@@ -150,7 +122,7 @@ def _read_yaml(text: str, source: str) -> Any:
     if node is not None:
         check(node)
     # Once more as JSON, with all that is refused there.
-    return read_json(json.dumps(_plain(yaml.safe_load(text))), source)
+    return read_json(json.dumps(plain(yaml.safe_load(text))), source)
 
 
 def _line(node: yaml.Node) -> int:
@@ -164,23 +136,3 @@ def _why(error: Exception) -> str:
     problem = getattr(error, "problem", "") or "it is no YAML"
     hint = " A schedule that begins with * must be in quotes." if "alias" in str(error) else ""
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}.{hint}"
-
-
-def _defaults() -> dict[str, Any]:
-    fields = (Job._meta.get_field(name) for name in WRITABLE)
-    return {field.name: field.get_default() for field in fields if isinstance(field, models.Field)}
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it: moments as texts, with their offset if they have one."""
-    if isinstance(value, datetime):
-        if value.tzinfo is not None:
-            value = value.astimezone(UTC)
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

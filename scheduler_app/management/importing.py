@@ -9,11 +9,12 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from scheduler_app import lifecycle
+from scheduler_app.lifecycle.definitions import values_of
 from scheduler_app.models import Job
 from scheduler_app.rules.differences import differences
 
 from .arguments import quoted
-from .definitions import candidate, values_of
+from .definitions import candidate
 
 
 @dataclass(frozen=True, slots=True)

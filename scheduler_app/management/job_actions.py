@@ -18,6 +18,7 @@ from scheduler_app.admin.display import relative
 from scheduler_app.admin.state import standing_pauses, state_of
 from scheduler_app.api.job_serializers import attach_last_executions
 from scheduler_app.conf import get_config
+from scheduler_app.lifecycle.definitions import definition_of
 from scheduler_app.lifecycle.timeline import standing
 from scheduler_app.models import Execution, Job, LogChunk, Status, database_now
 from scheduler_app.rules.masking import masked_text
@@ -28,7 +29,6 @@ from .definitions import (
     as_json,
     as_yaml,
     candidate,
-    definition_of,
     read_definitions,
     read_json,
 )

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable
 from types import FrameType, FunctionType, TracebackType
 from typing import Any
 
+from .masking import masked_text
+
 MAX_BYTES = 64 * 1024
 """Of a result or of a job's arguments, as JSON in UTF-8."""
 MAX_DEPTH = 32
@@ -117,8 +119,12 @@ def one_line(text: str, max_chars: int = LINE_CHARS) -> str:
 
 
 def error_line(error: BaseException) -> str:
-    """What went wrong in one line, with the exception's class unless that says of itself `is_sentence`."""
-    name, message = _class_name(error), one_line(_message(error))
+    """What went wrong in one line, with the exception's class unless that says of itself `is_sentence`.
+
+    Secrets in it are masked before it is cut and kept: the line can be searched, and a search tells what it finds.
+    """
+    name = _class_name(error)
+    message = one_line(masked_text(one_line(_message(error), 4 * LINE_CHARS)))
     try:
         if getattr(type(error), "is_sentence", False) is True and message:
             return message

@@ -10,15 +10,16 @@ import argparse
 import difflib
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 
 from scheduler_app.conf import get_config
-from scheduler_app.rules.masking import masked_text
+from scheduler_app.rules.masking import MASK, is_secret_key, masked_text
 from scheduler_app.rules.problems import Invalid, Problem
-from scheduler_app.rules.storable import error_line
+from scheduler_app.rules.storable import error_line, one_line
 
 from .base import JSON, CurrentExecution, InvalidTarget, Target, UnknownTarget
 from .programs import CAN_RUN, Program, run_program
@@ -114,7 +115,7 @@ def command_line(target: str, arguments: JSON) -> list[str]:
         words += ["--", *positional]
     if problems:
         raise Invalid(problems)
-    _let_it_parse(parser, target, words)
+    _let_it_parse(parser, target, words, _secrets_in(options))
     return [target, *SETTLED, *words]
 
 
@@ -198,8 +199,20 @@ def _unknown_option(target: str, name: str, known: list[str]) -> Problem:
     )
 
 
-def _let_it_parse(parser: argparse.ArgumentParser, target: str, words: list[str]) -> None:
-    """Raises `Invalid` with what the command itself says to these words."""
+def _secrets_in(options: Mapping[str, JSON]) -> set[str]:
+    """The values of options whose names say that they are secret, in every form that a message may repeat them in."""
+    found: set[str] = set()
+    for name, value in options.items():
+        if is_secret_key(name):
+            texts = {str(item) for item in (value if isinstance(value, list) else [value])}
+            found |= texts | {repr(text)[1:-1] for text in texts} | {one_line(t) for t in texts}
+    return found - {""}
+
+
+def _let_it_parse(
+    parser: argparse.ArgumentParser, target: str, words: list[str], secrets: set[str]
+) -> None:
+    """Raises `Invalid` with what the command itself says to these words, less the secrets that it repeats."""
     if any(isinstance(action.type, argparse.FileType) for action in parser._actions):
         # Its parser would open the files that are named.
         return
@@ -208,7 +221,10 @@ def _let_it_parse(parser: argparse.ArgumentParser, target: str, words: list[str]
     except SystemExit:
         message = f"{target} does not accept these arguments."
     except Exception as error:  # noqa: BLE001 - CommandError, and whatever its own types raise
-        message = f"{target}: {error_line(error).removeprefix('django.core.management.base.CommandError: ')}"
+        said = error_line(error).removeprefix("django.core.management.base.CommandError: ")
+        for secret in sorted(secrets, key=len, reverse=True):
+            said = said.replace(secret, MASK)
+        message = f"{target}: {said}"
     else:
         return
     raise Invalid([Problem("arguments", message)])

@@ -15,7 +15,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from scheduler_app.management.definitions import LARGEST, values_of
+from scheduler_app.lifecycle.definitions import values_of
+from scheduler_app.management.definitions import LARGEST
 from scheduler_app.models import AuditEntry, Calendar, Execution, Job, JobRevision, LogChunk
 from tests.lifecycle.support import (
     NOON,

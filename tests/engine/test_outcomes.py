@@ -44,6 +44,21 @@ def test_results_errors_logs_and_contexts(start_node, run):
     assert "scheduler_app/engine" not in failed.traceback
 
 
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_s16_no_search_for_an_error_finds_a_secret_in_it(start_node, run, isolation):
+    start_node()
+    message = "postgresql://ana:hunter2@db refused; token=hunter3 " + "x" * 2000
+
+    failed = run("fail", {"message": message}, isolation=isolation)
+
+    assert failed.error.startswith(
+        "RuntimeError: postgresql://ana:********@db refused; token=******** x"
+    )
+    assert lifecycle.Selection(error="ana:****").find().exists()
+    for guess in ("ana:h", "hunter2", "token=h", "hunter3"):
+        assert not lifecycle.Selection(error=guess).find().exists(), guess
+
+
 def test_a_failure_is_tried_again_until_it_succeeds(start_node, run):
     start_node()
 

@@ -14,8 +14,17 @@ from django.contrib.auth import get_user_model
 
 from scheduler_app import lifecycle
 from scheduler_app.access import Caller, calling, throttling
+from scheduler_app.api import idempotency
 from scheduler_app.lifecycle import Selection
-from scheduler_app.models import Execution, Job, Pause, Source, Throttle, database_now
+from scheduler_app.models import (
+    Execution,
+    IdempotencyKey,
+    Job,
+    Pause,
+    Source,
+    Throttle,
+    database_now,
+)
 from tests.lifecycle.support import open_connection, replace_clock, together
 from tests.web.admin_support import JOBS, Browser
 from tests.web.api_support import (
@@ -276,6 +285,35 @@ def test_s08_processes_count_together(limits) -> None:
     together(*[spend_ten] * 4)
 
     assert len(passed) == 20
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("limit", [2, 1])
+def test_s08_nobody_waits_for_the_counter_of_a_slow_request(limits, monkeypatch, limit) -> None:
+    """Limit 1: who was faster meanwhile leaves nothing for the slow one, of which nothing stays."""
+    limits(runs_per_minute=limit)
+    job, other = make_job(on_overlap="allow"), make_job(on_overlap="allow")
+    slow = client_of("operator")
+    quick = ApiClient()
+    quick.force_login(slow.get(f"{API}/jobs").wsgi_request.user)
+    run = f"{API}/jobs/{job.pk}/run"
+    store = idempotency._store
+    meanwhile = []
+
+    def store_later(*args: Any) -> None:
+        meanwhile.extend(together(lambda _: quick.post(f"{API}/jobs/{other.pk}/run", {})))
+        store(*args)
+
+    monkeypatch.setattr(idempotency, "_store", store_later)
+    answer = slow.post(run, {}, HTTP_IDEMPOTENCY_KEY="k-1")
+
+    assert meanwhile[0].status_code == 202
+    assert answer.status_code == (202 if limit == 2 else 429)
+    assert Execution.objects.count() == limit
+    assert IdempotencyKey.objects.count() == limit - 1
+    # What there is no room for is refused before anything is done for it.
+    assert slow.post(run, {}, HTTP_IDEMPOTENCY_KEY="k-2").status_code == 429
+    assert len(meanwhile) == 1
 
 
 @pytest.mark.django_db(transaction=True)

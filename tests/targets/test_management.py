@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any
 
 import pytest
@@ -76,6 +77,15 @@ def test_arguments_that_do_not_fit_are_refused_in_words(arguments, field, words)
 
     assert problem.field == field
     assert words in problem.message
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "it's\\1", "two\nlines"])
+def test_s16_a_refusal_repeats_no_secret_that_the_parser_would_tell(secret):
+    [problem] = target_problems("management", "say", {"options": {"api_token": secret}})
+
+    assert re.match(
+        r"say: Error: argument --api-token: invalid choice: ['\"][*]{8}['\"] \(", problem.message
+    )
 
 
 def test_only_allowed_commands_that_exist_can_be_chosen(make_execution):

@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from scheduler_app import lifecycle
-from scheduler_app.admin.definition import definition_of
-from scheduler_app.api.job_serializers import WRITABLE
+from scheduler_app.lifecycle.definitions import WRITABLE, definition_of
 from scheduler_app.models import Calendar, Execution, Job, Status, database_now
 
 from .admin_support import AUTHOR, JOBS, VIEWER, Browser, make_execution, make_job, make_node

@@ -10,7 +10,8 @@ import pytest
 from django.db import models
 
 from scheduler_app import lifecycle
-from scheduler_app.api.job_serializers import WRITABLE, JobSerializer
+from scheduler_app.api.job_serializers import JobSerializer
+from scheduler_app.lifecycle.definitions import WRITABLE
 from scheduler_app.models import (
     Calendar,
     Execution,

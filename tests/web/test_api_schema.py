@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
 
 from scheduler_app.api import urls
+from scheduler_app.api.operations import Deprecation
+from scheduler_app.api.tasks import TaskViewSet
 
 from .api_support import API, ApiClient, client_of, make_job
 
@@ -130,3 +134,19 @@ def test_what_is_refused_has_the_shape_that_the_document_says(document: dict[str
     ):
         assert response.status_code >= 400
         validator.validate(response.json())
+
+
+def test_what_is_to_go_says_so_in_the_document_and_in_every_answer(monkeypatch: Any) -> None:
+    deprecated = Deprecation(since=date(2030, 1, 1), sunset=date(2030, 7, 1))
+    listed = replace(TaskViewSet.operations["list"], deprecated=deprecated)
+    monkeypatch.setitem(TaskViewSet.operations, "list", listed)
+
+    for client in (client_of("viewer"), client_of("anonymous")):
+        answer = client.get(f"{API}/tasks")
+        assert answer["Deprecation"] == "@1893456000"
+        assert answer["Sunset"] == "Mon, 01 Jul 2030 00:00:00 GMT"
+    document = SchemaGenerator().get_schema(request=None, public=True)
+    marked = [one["operationId"] for *_, one in operations(document) if one.get("deprecated")]
+    assert marked == ["task_list"]
+    assert "Deprecation" not in client_of("viewer").get(f"{API}/jobs")
+    assert set(Deprecation(since=date(2030, 1, 1)).headers) == {"Deprecation"}

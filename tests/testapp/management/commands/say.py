@@ -24,6 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--noinput", action="store_false", dest="interactive")
         parser.add_argument("--color-it", action=argparse.BooleanOptionalAction)
         parser.add_argument("--then", default="")
+        parser.add_argument("--api-token", choices=["right"])
 
     def handle(self, *args: Any, **options: Any) -> None:
         shown = ("words", "days", "mode", "tag", "between", "dry_run", "interactive", "color_it")
