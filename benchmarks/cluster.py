@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 import psutil
 import psycopg
@@ -84,6 +85,20 @@ class Cluster:
                 "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
             ).fetchone()
         return Cost(self._cpu_s(), int(str(row[0])) if row else 0)
+
+    @contextmanager
+    def without_autovacuum(self) -> Iterator[None]:
+        """What it costs comes by chance, and is not asked about where a minute is measured in which nothing happens."""
+        self._configure("ALTER SYSTEM SET autovacuum = off")
+        try:
+            yield
+        finally:
+            self._configure("ALTER SYSTEM RESET autovacuum")
+
+    def _configure(self, statement: LiteralString) -> None:
+        with self.connect("postgres") as connection:
+            connection.execute(statement)
+            connection.execute("SELECT pg_reload_conf()")
 
     def _cpu_s(self) -> float:
         """Of the postmaster, the children that live and those that have ended."""

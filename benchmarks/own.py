@@ -63,7 +63,7 @@ def scale(cluster: Cluster, *, jobs: int) -> Figures:
         with cluster.connect() as connection:
             connection.execute("VACUUM ANALYZE")
         began = time.monotonic()
-        with on.workers() as workers:
+        with cluster.without_autovacuum(), on.workers() as workers:
             on.wait_until(lambda: bool(cluster.number(_TICKED_SQL)))
             ready_s = time.monotonic() - began
             before, busy = cluster.cost(), cpu_s(workers)

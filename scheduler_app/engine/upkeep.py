@@ -108,6 +108,7 @@ class Upkeep:
         if began >= self._look_again_at:
             self._position = Position()
             self._look_again_at = began + LOOK_AGAIN_S
+        self._position.boundaries = None
         limit = BATCH_ROWS
         executions = 0
         while time.monotonic() - began < BUDGET_S:

@@ -281,7 +281,7 @@ WHERE id IN (
 
 THROTTLES_SQL = """
 DELETE FROM scheduler_app_throttle
-WHERE minute < floor(extract(epoch FROM scheduler_now()) / 60) - 1   -- they count for nothing any more
+WHERE minute < floor(extract(epoch FROM scheduler_now()) / 60)::int - 1   -- they count for nothing any more
 """
 
 
@@ -320,6 +320,11 @@ class Position:
     logs: tuple[datetime, int] = _BEGINNING
     job: int = 0
     """Of the jobs that keep their history for a time or number of their own."""
+    boundaries: tuple[Any, Any] | None = None
+    """The oldest moments of executions and of gaps that are among the newest that are kept, once they are known.
+
+    To count to them costs as much as there is to keep, which would be too much for every batch; older than they are,
+    they let too little go, and never too much."""
 
 
 @dataclass(slots=True)
@@ -393,10 +398,12 @@ def prune(
         if row is None or not row[0]:
             return None
         removed.executions, removed.gaps = _prune_own(batch, position)
-        newest = _boundaries(connection, keep.count)
-        position.executions, gone = batch.walk(EXECUTIONS_SQL, position.executions, newest[0])
+        if position.boundaries is None:
+            position.boundaries = _boundaries(connection, keep.count)
+        executions, gaps = position.boundaries
+        position.executions, gone = batch.walk(EXECUTIONS_SQL, position.executions, executions)
         removed.executions += gone
-        position.gaps, gone = batch.walk(GAPS_SQL, position.gaps, newest[1])
+        position.gaps, gone = batch.walk(GAPS_SQL, position.gaps, gaps)
         removed.gaps += gone
         if keep.log_age_s:
             position.logs, removed.logs = batch.walk(LOGS_SQL, position.logs)

@@ -1,8 +1,10 @@
-"""What a turn of the loop asks of the database: one statement while there is nothing to do."""
+"""What a turn of the loop, and each other part of a node, asks of the database: hardly anything while there is nothing to do."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 import psycopg
@@ -10,17 +12,23 @@ import pytest
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import get_config
+from scheduler_app.engine import database
+from scheduler_app.engine import listener as listening
 from scheduler_app.engine.children import Children
-from scheduler_app.engine.database import DatabaseClock, Session
+from scheduler_app.engine.database import DatabaseClock, Session, connect
 from scheduler_app.engine.gauges import Gauges
 from scheduler_app.engine.heartbeat import Heartbeat
 from scheduler_app.engine.listener import Listener
 from scheduler_app.engine.pool import Pool
 from scheduler_app.engine.recorder import Recorder
-from scheduler_app.engine.scheduler import Scheduler
+from scheduler_app.engine.scheduler import HOUSEKEEPING_INTERVAL_S, Scheduler
+from scheduler_app.engine.upkeep import INTERVAL_S, Upkeep
 from scheduler_app.engine.wake import Wake
 from scheduler_app.lifecycle import Condition, SpecCache, notices
 from scheduler_app.models import Execution, Job, JobPlan, database_now
+from tests.wire import Sent, sent_by
+
+from .conftest import wait_for
 
 
 class CountingSession(Session):
@@ -132,6 +140,113 @@ def test_due_jobs_cost_the_same_however_many_there_are(scheduler, session, make_
     # Looks, fires, claims; and tells the others when more is due than it can start.
     assert calls_of(scheduler.turn, session) in (3, 4)
     assert Execution.objects.count() >= 20
+
+
+# --- On the wire ------------------------------------------------------------------------------------
+
+
+def sent_in(turn: Callable[[], object], session: Session) -> tuple[int, int]:
+    """Statements and transactions of a turn."""
+    with sent_by(session.call(lambda connection: connection)) as sent:
+        turn()
+    return sent.statements, sent.transactions
+
+
+@contextmanager
+def sent_by_new_connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Sent]]:
+    """Counts what the connections that the engine opens inside send, from their first statement on."""
+    found: list[Sent] = []
+    with ExitStack() as stack:
+
+        def connect(**parameters: object) -> psycopg.Connection:
+            connection = psycopg.Connection.connect(**parameters)
+            found.append(stack.enter_context(sent_by(connection)))
+            return connection
+
+        monkeypatch.setattr(database.psycopg, "connect", connect)
+        yield found
+
+
+def make_due(jobs: int) -> None:
+    moment = database_now().replace(microsecond=0)
+    JobPlan.objects.filter(job__in=Job.objects.order_by("id")[:jobs]).update(
+        next_fire_at=moment, decided_until=moment - timedelta(seconds=1)
+    )
+
+
+def test_firing_one_job_and_firing_hundreds_is_as_many_statements(scheduler, session):
+    Job.objects.bulk_create(
+        Job(name=f"job {number}", schedule="@yearly", on_overlap="allow") for number in range(500)
+    )
+    scheduler.turn()
+    counts = []
+    for jobs in (1, 500):
+        # What is claimed waits for ever, as no thread was started.
+        scheduler._pool.queue.give_back(older_than_s=0)
+        make_due(jobs)
+        counts.append(sent_in(scheduler.turn, session))
+
+    (few, few_transactions), (many, many_transactions) = counts
+    assert few <= many <= few + 1  # the others are told of what this node cannot start
+    assert few_transactions <= many_transactions <= few_transactions + 1
+    assert few <= 25
+    assert few_transactions <= 5
+
+
+def test_a_heartbeat_is_one_statement(scheduler, session):
+    beat = scheduler._heartbeat._beat
+    assert sent_in(lambda: session.call(beat), session) == (1, 1)
+
+
+def test_listening_sends_nothing(transactional_db, monkeypatch):
+    monkeypatch.setattr(listening, "HEAR_S", 0.01)
+    gauges = Gauges()
+    turns = []
+    monkeypatch.setattr(gauges, "turned", lambda part, interval_s: turns.append(part))
+    heard: list[str] = []
+    listener = Listener(
+        get_config(), node_id=1, gauges=gauges, on_notice=heard.append, on_change=lambda: None
+    )
+    with connect(get_config(), "listener") as ears, sent_by(ears) as sent:
+        ears.execute(listening.LISTEN)
+        thread = threading.Thread(target=listener._hear, args=(ears,), daemon=True)
+        thread.start()
+        wait_for(lambda: len(turns) > 5, what="turns of the listener")
+        with connect(get_config(), "speaker") as speaker:
+            notices.notify(speaker, notices.READY)
+        wait_for(lambda: heard, what="a notification")
+        listener.close()
+        thread.join(60)
+
+    assert heard == [notices.READY]
+    assert sent.statements == 1  # LISTEN
+
+
+def test_an_idle_minute_is_within_its_budget(scheduler, session, make_job, monkeypatch):
+    """At most 90 transactions: one a second that looks, 20 heartbeats, and what little there is beside them."""
+    config = get_config()
+    make_job(schedule="@yearly")
+    scheduler.turn()
+    scheduler.turn()
+    look = sent_in(scheduler.turn, session)
+    beat = sent_in(lambda: session.call(scheduler._heartbeat._beat), session)
+    with sent_by_new_connections(monkeypatch) as upkeep:
+        part = Upkeep(config, Gauges())
+        part._try(part._do_bulk)
+        part._try(part._prune)
+    part._session.close()
+
+    assert look == beat == (1, 1)
+    # Connects, looks for bulk operations, prunes.
+    assert [sent.transactions for sent in upkeep] == [3]
+    assert INTERVAL_S == 60
+    a_minute = (
+        60 / min(config.poll_interval, HOUSEKEEPING_INTERVAL_S)
+        + 60 / config.heartbeat_interval
+        + 60 / listening.ECHO_INTERVAL_S
+        + upkeep[0].transactions
+    )
+    assert a_minute <= 86
 
 
 def test_what_was_claimed_ahead_does_not_begin_once_its_job_is_paused(scheduler, make_job):

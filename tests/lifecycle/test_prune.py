@@ -267,6 +267,20 @@ def test_a_batch_goes_on_where_the_last_one_ended_past_what_is_kept(connection, 
     assert kept(keeper) == (10, 10)
 
 
+def test_the_newest_are_counted_once_for_the_batches_of_a_pass(connection, clock):
+    """To count to the millionth costs a walk over a million; a second later it is still old enough to go."""
+    make_executions(4, status="succeeded", finished_at=NOON)
+    position = Position()
+
+    removed = [prune(connection, position, limit=1, count=2)]
+    make_execution(scheduled_for=NOON + timedelta(days=1), status="succeeded", finished_at=NOON)
+    removed += [prune(connection, position, limit=1, count=2) for _ in range(3)]
+    position.boundaries = None
+    removed.append(prune(connection, position, limit=1, count=2))
+
+    assert [batch.executions for batch in removed] == [1, 1, 0, 0, 1]
+
+
 def test_many_jobs_with_numbers_of_their_own_are_taken_in_turns(connection, clock, monkeypatch):
     monkeypatch.setattr(pruning, "JOBS_AT_ONCE", 2)
     jobs = [make_job(keep_last=1) for _ in range(5)]

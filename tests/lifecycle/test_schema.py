@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryFile
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import connection as django_connection
 from django.db import connections, transaction
@@ -22,6 +20,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from scheduler_app import lifecycle
 from scheduler_app.lifecycle import HandBack, SpecCache
 from scheduler_app.models import Execution, Job, JobPlan
+from tests.wire import sent_by
 
 from .support import (
     Connection,
@@ -306,18 +305,10 @@ def test_the_engine_s_statements_are_never_compiled(connection):
 
 
 def statements(connection: Connection, step: Callable[[], Any]) -> int:
-    """How many statements the step sends to the server, counted on the wire."""
-    with TemporaryFile() as file:
-        connection.pgconn.trace(file.fileno())
-        connection.pgconn.set_trace_flags(psycopg.pq.Trace.SUPPRESS_TIMESTAMPS)
-        try:
-            step()
-        finally:
-            connection.pgconn.untrace()
-        file.seek(0)
-        lines = file.read().decode(errors="replace").splitlines()
-    sent = [line.split("\t") for line in lines]
-    return sum(parts[0] == "F" and parts[2] in ("Query", "Execute") for parts in sent)
+    """How many the step sends to the server."""
+    with sent_by(connection) as sent:
+        step()
+    return sent.statements
 
 
 def test_firing_many_jobs_takes_as_many_statements_as_firing_a_few(connection):
