@@ -23,6 +23,8 @@ from benchmarks.workloads import (
 )
 
 IDLE_S = 60
+COUNTED_WITHIN_S = 12.0
+"""A session of PostgreSQL that has nothing to do tells what it has done with this delay at most."""
 
 IDLE_JOBS_SQL = """
 INSERT INTO scheduler_app_job (
@@ -66,6 +68,7 @@ def scale(cluster: Cluster, *, jobs: int) -> Figures:
         with cluster.without_autovacuum(), on.workers() as workers:
             on.wait_until(lambda: bool(cluster.number(_TICKED_SQL)))
             ready_s = time.monotonic() - began
+            time.sleep(COUNTED_WITHIN_S)
             before, busy = cluster.cost(), cpu_s(workers)
             time.sleep(IDLE_S)
             cost, busy = cluster.cost() - before, cpu_s(workers) - busy

@@ -54,9 +54,9 @@ SEED_SQL = f"""
 UPDATE scheduler_app_jobplan
 SET dirty = false, next_fire_at = CASE WHEN job_id % 5 > 0 THEN scheduler_now() + interval '30 days' END;
 
-INSERT INTO scheduler_app_node (name, host, pid, release, queues, threads, state, finished_at)
+INSERT INTO scheduler_app_node (name, host, pid, release, queues, threads, state, finished_at, heartbeat_at)
 SELECT 'seeded-' || n, 'h', n, '', '{{}}', 10, CASE WHEN n <= 5 THEN 'active' ELSE 'stopped' END,
-    CASE WHEN n > 5 THEN scheduler_now() END
+    CASE WHEN n > 5 THEN scheduler_now() END, scheduler_now() + interval '1 day'
 FROM generate_series(1, 50) AS n;
 
 -- A fire time every ten seconds for three weeks; half of all executions are those of one busy job.
