@@ -37,7 +37,7 @@ def test_wide_characters_take_two_columns_and_are_cut_whole():
     assert max(map(columns_of, lines)) <= 16
 
 
-def test_a_terminal_is_not_steered():
+def test_s18_a_terminal_is_not_steered():
     hostile = "\x1b[2Ja\x1b]0;title\x07b\r\x00\u202ec\nd"
 
     assert "\x1b" not in safe(hostile) and "\x07" not in safe(hostile)

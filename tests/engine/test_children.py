@@ -156,7 +156,7 @@ def test_the_log_comes_while_it_runs(begin, tmp_path):
     assert run.ending is None
 
 
-def test_a_flood_of_output_is_bounded_and_none_of_its_end_is_lost(perform):
+def test_s15_a_flood_of_output_is_bounded_and_none_of_its_end_is_lost(perform):
     text = perform("print_much", {"lines": 100_000, "text": "x" * 20}).text()
 
     assert len(text) < 1_100_000
@@ -179,7 +179,7 @@ def test_a_crash_is_an_ending_with_its_reason_and_its_last_words(perform, how, w
     assert run.text().startswith("last words\n")
 
 
-def test_memory_is_limited_beyond_what_python_takes(perform):
+def test_s15_memory_is_limited_beyond_what_python_takes(perform):
     assert perform("take_memory", {"mebibytes": 50}, memory_limit_mb=100).result() > 0
 
     ending = perform("take_memory", {"mebibytes": 200}, memory_limit_mb=100).ending
@@ -187,7 +187,7 @@ def test_memory_is_limited_beyond_what_python_takes(perform):
     assert (ending.error, ending.crashed) == ("MemoryError", False)
 
 
-def test_cpu_is_limited(perform):
+def test_s15_cpu_is_limited(perform):
     ending = perform("burn", cpu_limit_s=1).ending
 
     assert (ending.reason, ending.crashed) == ("cpu_limit", False)
@@ -229,7 +229,7 @@ def test_what_it_started_ends_with_it(perform, tmp_path):
     wait_for(lambda: not is_alive(int(path.read_text())), what="the end of the shell")
 
 
-def test_killed_it_takes_its_whole_group_along(begin, tmp_path):
+def test_s15_killed_it_takes_its_whole_group_along(begin, tmp_path):
     path = tmp_path / "pid"
     run = begin("leave_processes", {"path": str(path), "stay": True})
     wait_for(lambda: path.exists() and path.read_text(), what="the shell")

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from scheduler_app import lifecycle
-from scheduler_app.models import Execution, LogChunk, Node, Status
+from scheduler_app.models import Execution, Job, LogChunk, Node, Status
 
 from .conftest import wait_for
 from .test_children import is_alive
@@ -45,6 +45,25 @@ def test_a_process_brings_results_logs_and_failures_as_a_thread_does(start_node,
     assert "from a shell" in log_of(log)
     assert (failed.status, failed.error) == (Status.FAILED, "RuntimeError: no luck")
     assert (again.status, again.attempt) == (Status.SUCCEEDED, 2)
+
+
+def test_s15_a_job_that_takes_all_that_it_can_get_fails_alone(start_node, begin, finished):
+    node = start_node("--threads", "3")
+    memory = begin("take_memory", {"mebibytes": 10 * 1024}, memory_limit_mb=200)
+    cpu = begin("burn", cpu_limit_s=1)
+    bystander = begin("echo", {"value": 1}, isolation="thread")
+
+    assert finished(bystander).status == Status.SUCCEEDED
+    assert finished(memory).error == "MemoryError"
+    assert finished(cpu).reason == "cpu_limit"
+    assert node.process.poll() is None
+    assert finished(begin("echo", {"value": 2}, isolation="thread")).result == 2
+
+
+def test_s15_a_job_ends_after_an_hour_unless_it_says_otherwise(make_job):
+    assert make_job("echo").timeout_s == 3600
+    timeout = Job._meta.get_field("timeout_s")
+    assert not timeout.null
 
 
 def test_what_does_not_stop_is_killed_for_real(start_node, begin, finished, tmp_path):

@@ -102,7 +102,7 @@ def cold():
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[:40])
-def test_hostile_texts_are_settled_in_bounded_work(text):
+def test_s12_hostile_texts_are_settled_in_bounded_work(text):
     assert lines(parse_schedule, text) < PARSE_LINES
     if text == "0 0 29 2 1":
         return
@@ -128,7 +128,7 @@ def test_hostile_texts_are_settled_in_bounded_work(text):
     ],
     ids=lambda text: text[:20],
 )
-def test_the_largest_texts_that_are_right_are_read_in_bounded_work(text):
+def test_s12_the_largest_texts_that_are_right_are_read_in_bounded_work(text):
     assert len(text) <= 200
     assert lines(parse_schedule, text, key="job") < PARSE_LINES
     parse_schedule(text, key="job")
@@ -146,7 +146,7 @@ def test_the_largest_texts_that_are_right_are_read_in_bounded_work(text):
         ("30 2 * * *", "or"),
     ],
 )
-def test_the_longest_waits_take_few_steps(text, day_match):
+def test_s12_the_longest_waits_take_few_steps(text, day_match):
     schedule = parse_schedule(text, "America/New_York", day_match=day_match)
     schedule.next_after_ts(0)
     for ts in (0, 4_000_000_000, 4_133_980_799):
@@ -157,7 +157,7 @@ def test_the_longest_waits_take_few_steps(text, day_match):
     assert lines(schedule.count_ts, 1_700_000_000, 1_731_536_000) < 500
 
 
-def test_a_text_of_200_characters_is_read_and_one_of_201_is_not():
+def test_s12_a_text_of_200_characters_is_read_and_one_of_201_is_not():
     longest = "0 0 1 1 " + ",".join(["1"] * 96)
     assert len(longest) == 199
     parse_schedule(longest)
@@ -223,7 +223,7 @@ def test_what_is_not_a_text_is_refused(text):
     ],
     ids=lambda zone: ascii(zone)[:30],
 )
-def test_only_names_of_the_zone_database_are_zones(zone):
+def test_s30_only_names_of_the_zone_database_are_zones(zone):
     with pytest.raises(InvalidSchedule) as caught:
         parse_schedule("@daily", zone)
     [problem] = caught.value.problems
@@ -245,7 +245,7 @@ def test_only_names_of_the_zone_database_are_zones(zone):
     ids=str,
 )
 @pytest.mark.parametrize("text", ["* * * * *", "@every 1s", "@at 2030-01-01T00:00:00", "@manual"])
-def test_moments_outside_1970_to_2100_are_refused(moment, text):
+def test_s30_moments_outside_1970_to_2100_are_refused(moment, text):
     schedule = parse_schedule(text)
     inside = datetime(2026, 1, 1, tzinfo=UTC)
     for ask in (

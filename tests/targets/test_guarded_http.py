@@ -149,7 +149,7 @@ def listeners():
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_s9_no_spelling_of_a_closed_address_is_called(scheme, listeners, make_execution):
+def test_s09_no_spelling_of_a_closed_address_is_called(scheme, listeners, make_execution):
     target = HttpTarget(Client())
     called = []
     for spelling in SPELLINGS:
@@ -165,7 +165,7 @@ def test_s9_no_spelling_of_a_closed_address_is_called(scheme, listeners, make_ex
     assert not listeners.saw_a_connection()
 
 
-def test_s9_a_redirect_to_a_closed_address_leads_nowhere(server, listeners, make_execution):
+def test_s09_a_redirect_to_a_closed_address_leads_nowhere(server, listeners, make_execution):
     world = World(server)
     world.answers["public.example"] = [[PUBLIC]]
     away = f"http://127.0.0.1:{listeners.port}/"
@@ -201,7 +201,7 @@ def test_the_listeners_would_see_a_connection(listeners):
         [PUBLIC, PUBLIC_IPV6, "fd00:ec2::254"],
     ],
 )
-def test_s9_a_name_with_one_closed_address_is_not_called_at_all(server, make_execution, addresses):
+def test_s09_a_name_with_one_closed_address_is_not_called_at_all(server, make_execution, addresses):
     world = World(server)
     world.answers["trap.example"] = [addresses]
 
@@ -285,7 +285,7 @@ def test_the_next_address_is_tried_when_the_first_does_not_answer(
 
 
 @pytest.mark.parametrize("port", [22, 25, 5432, 6379, 9200, 1, 65535])
-def test_s9_ports_that_are_not_the_webs_are_refused(port, make_execution):
+def test_s09_ports_that_are_not_the_webs_are_refused(port, make_execution):
     target = HttpTarget(Client())
 
     [problem] = target.problems(f"http://api.example.com:{port}/", {})
@@ -299,7 +299,7 @@ def test_this_machines_own_addresses_are_recognised():
     assert not _is_own(ipaddress.ip_address("192.0.2.1"))
 
 
-def test_s9_an_own_address_is_refused_though_it_is_public(server, make_execution, monkeypatch):
+def test_s09_an_own_address_is_refused_though_it_is_public(server, make_execution, monkeypatch):
     monkeypatch.setattr("scheduler_app.targets.guarded_http._is_own", lambda address: True)
     world = World(server)
     world.answers["me.example"] = [[PUBLIC]]
@@ -332,7 +332,7 @@ def test_s9_an_own_address_is_refused_though_it_is_public(server, make_execution
         ("other", "http://localhost:{port}/ok", False),
     ],
 )
-def test_s9_the_setting_opens_what_it_names_and_no_more(
+def test_s09_the_setting_opens_what_it_names_and_no_more(
     start_server, make_execution, entry, url, opens
 ):
     server = start_server()
@@ -371,7 +371,7 @@ def test_a_name_in_the_setting_opens_the_private_addresses_it_has():
         "::ffff:169.254.169.254",
     ],
 )
-def test_s9_a_name_in_the_setting_does_not_open_the_metadata_service(address):
+def test_s09_a_name_in_the_setting_does_not_open_the_metadata_service(address):
     allowances = read_allowances(("inside.example",))
 
     message = refusal(

@@ -106,7 +106,7 @@ def test_without_a_body_none_is_sent(call, server):
     assert "content-type" not in request.headers
 
 
-def test_s9_no_proxy_of_the_environment_is_used(call, server, monkeypatch):
+def test_s09_no_proxy_of_the_environment_is_used(call, server, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
 
@@ -231,7 +231,7 @@ def test_the_expected_status_can_be_chosen(call, expected, good, bad):
     )
 
 
-def test_s9_a_redirect_is_not_followed_and_says_where_it_leads(call, server):
+def test_s09_a_redirect_is_not_followed_and_says_where_it_leads(call, server):
     error = failure(call, "/redirect")
 
     assert error.reason == "unexpected_status"

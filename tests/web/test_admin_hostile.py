@@ -102,7 +102,7 @@ def assert_harmless(page: Page) -> None:
     assert all("src" in attrs for tag, attrs in page.elements if tag == "script")
 
 
-def test_all_pages_open_and_nothing_becomes_markup(boss: Browser) -> None:
+def test_s17_all_pages_open_and_nothing_becomes_markup(boss: Browser) -> None:
     job, execution, node, pause = make_everything_hostile()
     for path in (
         "/admin/",
@@ -182,8 +182,7 @@ def test_a_huge_log_makes_a_bounded_page(boss: Browser) -> None:
         "?job=%00",
     ],
 )
-def test_no_query_string_is_an_error(boss: Browser, query: str) -> None:
-    """Proves S23 for the admin."""
+def test_s23_no_query_string_is_an_error(boss: Browser, query: str) -> None:
     make_execution(make_job())
     for path in (JOBS, EXECUTIONS, NODES, GAPS, PAUSES):
         boss.open(path + query)

@@ -220,8 +220,7 @@ def test_a_refusal_names_the_permission_that_is_missing() -> None:
 @pytest.mark.parametrize(
     ("name", "method"), [route for route in sorted(EXPECTED) if route[1] != "GET"]
 )
-def test_a_session_alone_changes_nothing_without_its_csrf_token(name: str, method: str) -> None:
-    """Proves S5."""
+def test_s05_a_session_alone_changes_nothing_without_its_csrf_token(name: str, method: str) -> None:
     job = make_job()
     execution = make_execution(job, status=Status.READY)
     client = client_of("admin", enforce_csrf_checks=True)
@@ -239,8 +238,7 @@ def test_a_session_alone_changes_nothing_without_its_csrf_token(name: str, metho
 
 
 @pytest.mark.parametrize("name", [name for name, method in EXPECTED if method == "POST"])
-def test_no_get_changes_anything(name: str) -> None:
-    """Proves S5."""
+def test_s05_no_get_changes_anything(name: str) -> None:
     job = make_job()
     execution = make_execution(job, status=Status.READY)
 
@@ -312,8 +310,10 @@ def test_a_header_that_cannot_be_read_gets_401(header: str) -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://testserver:81"])
-def test_a_page_of_another_site_cannot_use_a_password_that_the_browser_keeps(origin: str) -> None:
-    """Proves S5 for Basic authentication, which browsers repeat by themselves."""
+def test_s05_a_page_of_another_site_cannot_use_a_password_that_the_browser_keeps(
+    origin: str,
+) -> None:
+    """Browsers repeat Basic authentication by themselves."""
     user, job = make_user("admin"), make_job()
 
     response = ApiClient().post(

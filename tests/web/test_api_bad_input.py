@@ -257,8 +257,9 @@ def test_a_verb_refuses_what_it_does_not_take(
         ("nodes?state=asleep", "state.0"),
     ],
 )
-def test_a_query_refuses_what_it_does_not_take(admin: ApiClient, query: str, field: str) -> None:
-    """Proves S23 and the bounds of S8 and S13."""
+def test_s13_s23_a_query_refuses_what_it_does_not_take(
+    admin: ApiClient, query: str, field: str
+) -> None:
     Job.objects.create(**GOOD)
 
     errors = errors_of(admin.get(f"{API}/{query}"))
@@ -313,8 +314,9 @@ def post(client: ApiClient, body: bytes | str, form: str = "application/json") -
         (b'"' + b'\\"' * 100_000, "is not JSON"),
     ],
 )
-def test_a_body_that_is_not_strict_json_is_400(admin: ApiClient, body: bytes, words: str) -> None:
-    """Proves S20."""
+def test_s20_a_body_that_is_not_strict_json_is_400(
+    admin: ApiClient, body: bytes, words: str
+) -> None:
     response = post(admin, body)
 
     assert response.status_code == 400, response.content
@@ -323,8 +325,7 @@ def test_a_body_that_is_not_strict_json_is_400(admin: ApiClient, body: bytes, wo
     assert not Job.objects.exists()
 
 
-def test_a_body_up_to_the_limit_is_read_and_one_beyond_is_413(admin: ApiClient) -> None:
-    """Proves S20."""
+def test_s20_a_body_up_to_the_limit_is_read_and_one_beyond_is_413(admin: ApiClient) -> None:
     body = json.dumps(GOOD | {"arguments": {"a": 1}}).encode()
 
     at_limit = post(admin, body + b" " * (MAX_BODY_BYTES - len(body)))
