@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
@@ -22,7 +22,7 @@ from scheduler_app.rules.problems import Problem
 from . import permissions
 from .base import ApiViewSet
 from .errors import Conflict, Refused, shown
-from .fields import FlagField, JsonField, MomentField, Strict, WordField
+from .fields import FlagField, JsonField, MomentField, Strict, WordField, one_of
 from .idempotency import idempotent
 from .job_serializers import PauseSerializer, masked_problem
 from .operations import IDEMPOTENCY_KEY, Operation
@@ -46,8 +46,11 @@ class JobRefField(serializers.Field[Any, Any, Any, Any]):
     default_error_messages = {"invalid": "This must be the id or the name of a job."}
 
     def to_internal_value(self, data: Any) -> int | str:
-        if isinstance(data, int) and not isinstance(data, bool) and 0 < data < 2**63:
-            return data
+        if isinstance(data, int | float) and not isinstance(data, bool):
+            # 7.0 is a whole number to JSON.
+            if not 0 < data < 2**63 or data != int(data):
+                self.fail("invalid")
+            return int(data)
         if not isinstance(data, str) or not 0 < len(data) <= 200 or "\0" in data:
             self.fail("invalid")
         number = as_id(data)
@@ -59,6 +62,8 @@ class JobRefField(serializers.Field[Any, Any, Any, Any]):
 
 class ChosenJobs(Strict):
     """Which jobs: a list of them, or a filter as the list of jobs takes it."""
+
+    together: ClassVar[Mapping[str, Any]] = one_of("jobs", "filter")
 
     jobs = serializers.ListField(
         child=JobRefField(),
@@ -109,6 +114,7 @@ class BulkRunSerializer(ChosenJobs):
     """Which jobs to run once each; or a list of runs, which may name a job several times."""
 
     noun = "a bulk run"
+    together: ClassVar[Mapping[str, Any]] = one_of("jobs", "filter", "runs")
     runs = RunItemSerializer(many=True, required=False, min_length=1, max_length=MOST_RUNS)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from rest_framework import serializers
@@ -33,7 +34,7 @@ from .fields import (
 )
 from .idempotency import idempotent
 from .links import Links
-from .operations import IDEMPOTENCY_KEY, Operation
+from .operations import IDEMPOTENCY_KEY, Operation, links_to
 from .pagination import Order
 from .queries import PageQuery, ShownQuery
 
@@ -52,6 +53,7 @@ class SelectionSerializer(Strict):
     """Executions by what they are; every condition that is given must hold."""
 
     noun = "a filter of executions"
+    together: ClassVar[Mapping[str, Any]] = {"minProperties": 1}
     status = WordList(child=WordField(choices=Status.values))
     job = WordList(child=JobRefField(), help_text="Ids or names of jobs.")
     queue = WordList(child=TextField(max_length=50))
@@ -142,6 +144,7 @@ class BulkExecutionsViewSet(ApiViewSet[BulkOperation]):
             headers=(IDEMPOTENCY_KEY,),
             conflicts=True,
             example={"filter": {"status": ["failed"], "error": "timeout"}, "dry_run": True},
+            links=links_to("bulk_executions_retrieve", "bulk_executions_stop", id="id"),
         ),
         "retry": Operation(
             answer=BulkOperationSerializer,
@@ -151,6 +154,7 @@ class BulkExecutionsViewSet(ApiViewSet[BulkOperation]):
             headers=(IDEMPOTENCY_KEY,),
             conflicts=True,
             example={"filter": {"status": ["failed"], "error": "timeout"}, "dry_run": True},
+            links=links_to("bulk_executions_retrieve", "bulk_executions_stop", id="id"),
         ),
         "stop": Operation(answer=BulkOperationSerializer, body=NothingSerializer, conflicts=True),
     }

@@ -24,7 +24,7 @@ from .base import ApiViewSet
 from .errors import shown
 from .fields import MomentField, Selective, Strict, TextField
 from .links import Links
-from .operations import Operation
+from .operations import Operation, links_to
 from .pagination import Order
 from .queries import CalendarQuery, ShownQuery, as_id
 
@@ -122,6 +122,9 @@ class CalendarViewSet(ApiViewSet[Calendar]):
             body=CalendarDetailSerializer,
             conflicts=True,
             example={"name": "holidays", "days": "2030-01-01\n2030-12-24 - 2030-12-26"},
+            links=links_to(
+                *("calendar_retrieve", "calendar_update", "calendar_destroy"), calendar="id"
+            ),
         ),
         "update": Operation(
             answer=CalendarDetailSerializer, body=CalendarDetailSerializer, conflicts=True

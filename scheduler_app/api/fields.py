@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
@@ -198,6 +198,8 @@ class Strict(serializers.Serializer[Any]):
     default_error_messages = {"invalid": "This must be a JSON object with fields."}
     noun = "this request"
     part = "field"
+    together: ClassVar[Mapping[str, Any]] = {}
+    """What `validate` asks of the fields together, in the words of JSON Schema, for the OpenAPI document."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -266,6 +268,14 @@ class Strict(serializers.Serializer[Any]):
             given="" if given is None else shown(given, problem.field),
             allowed=allowed_by(self.fields[name]),
         )
+
+
+def one_of(name: str, *others: str) -> dict[str, Any]:
+    """For `together`: exactly one of these fields. Not as `oneOf`, which makers of clients take for types of their own."""
+    if not others:
+        return {"required": [name]}
+    none_of_the_others = {"not": {"anyOf": [{"required": [other]} for other in others]}}
+    return {"if": {"required": [name]}, "then": none_of_the_others, "else": one_of(*others)}
 
 
 class NothingSerializer(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,6 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
-from django.utils.http import parse_etags
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -45,7 +45,15 @@ from .job_serializers import (
     masked_problem,
 )
 from .links import Links
-from .operations import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, Operation, either
+from .operations import (
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    MATCH_PATTERN,
+    Operation,
+    either,
+    links_to,
+)
 from .pagination import Order
 from .queries import (
     ExecutionsOfJobQuery,
@@ -89,6 +97,14 @@ RESUME_DRY_RUN = {
 }
 
 
+LINKS = links_to(
+    *("job_retrieve", "job_update", "job_partial_update", "job_destroy"),
+    *("job_pause", "job_resume", "job_run", "job_backfill", "job_skip_next"),
+    *("job_executions", "job_timeline", "job_stats"),
+    job="id",
+)
+
+
 class JobViewSet(JobHistory):
     """Jobs, by id or by name. A list takes name, tag, queue, kind, enabled, paused, search and ordering."""
 
@@ -122,6 +138,7 @@ class JobViewSet(JobHistory):
             headers=(IDEMPOTENCY_KEY,),
             conflicts=True,
             example=EXAMPLE_JOB,
+            links=LINKS,
         ),
         "update": Operation(
             answer=JobDetailSerializer,
@@ -158,6 +175,10 @@ class JobViewSet(JobHistory):
             headers=(IDEMPOTENCY_KEY,),
             conflicts=True,
             example={"arguments": {"day": "2030-01-31"}},
+            links=links_to(
+                *("execution_retrieve", "execution_log", "execution_cancel", "execution_retry"),
+                id="id",
+            ),
         ),
     }
 
@@ -362,16 +383,22 @@ def what_resume_runs(job: Job, run: str) -> dict[str, Any]:
 
 def require_match(request: Request, job: Job) -> None:
     """Refuse an edit whose `If-Match` does not name the job's version, or that wants no job to be there."""
-    if _names(request.headers.get("If-None-Match"), job):
+    if _names(request, IF_NONE_MATCH, job):
         raise PreconditionFailed(f"There is a job {job.name!r} already, of version {job.version}.")
-    if _names(request.headers.get("If-Match"), job) is False:
+    if _names(request, IF_MATCH, job) is False:
         raise Stale(job, status=412)
 
 
-def _names(header: str | None, job: Job) -> bool | None:
-    """Whether the tags of a header name the job as it is; None without a header."""
-    if header is None:
+def _names(request: Request, header: str, job: Job) -> bool | None:
+    """Whether the tags of a header name the job as it is; None without the header. Raises Refused for what is no tag."""
+    given = request.headers.get(header)
+    if given is None:
         return None
+    if not re.fullmatch(MATCH_PATTERN, given):
+        message = "This is not an ETag."
+        raise Refused(
+            [Problem(header, message, given=shown(given), allowed='*, or ETags such as "3"')]
+        )
     # A proxy that compresses turns "5" into W/"5".
-    tags = {tag.removeprefix("W/").strip('"') for tag in parse_etags(header) or [header]}
+    tags = {tag.strip().removeprefix("W/").strip('"') for tag in given.split(",")}
     return bool(tags & {"*", str(job.version)})

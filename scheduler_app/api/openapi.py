@@ -15,11 +15,14 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-from .fields import Selective, Strict
+from scheduler_app.targets import kinds
+
+from .fields import JsonField, MomentField, Selective, Strict
 from .operations import (
     IDEMPOTENCY_KEY,
     IF_MATCH,
     IF_NONE_MATCH,
+    MATCH_PATTERN,
     PROBLEM,
     RANGE,
     Operation,
@@ -34,11 +37,11 @@ PATHS: dict[str, tuple[Any, str]] = {
 
 HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     IF_MATCH: (
-        {"type": "string"},
+        {"type": "string", "format": "etag", "pattern": MATCH_PATTERN, "examples": ['"3"', "*"]},
         'The version that was read, as its ETag has it (`"3"`); another one by now is a 412.',
     ),
     IF_NONE_MATCH: (
-        {"type": "string"},
+        {"type": "string", "format": "etag", "pattern": MATCH_PATTERN, "examples": ["*"]},
         "`*`: only if there is none yet; a 412 else.",
     ),
     IDEMPOTENCY_KEY: (
@@ -46,8 +49,20 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
         "A word of your choice for this request. Sent again with it, the request is answered as before and does"
         " nothing; kept for a day. Another request with the same key is a 422.",
     ),
-    RANGE: ({"type": "string"}, "A range of bytes, such as `bytes=0-1023`."),
+    RANGE: (
+        {"type": "string", "examples": ["bytes=0-1023", "bytes=-500"]},
+        "A range of bytes, such as `bytes=0-1023`; other forms get the whole.",
+    ),
 }
+
+# What Python takes for white space; the classes of regular expressions differ from it and among each other.
+_BLANK = r"\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+ANY_TEXT = r"^[^\u0000]*$"
+NO_BLANK_TEXT = rf"^[^\u0000]*[^\u0000{_BLANK}][^\u0000]*$"
+MOMENT = r"^(19[7-9][0-9]|20[0-9]{2}|2100)-"
+"""The years that a moment may lie in; `date-time` says the rest."""
+FORMATS = {"schedule": "schedule", "timezone": "time-zone", "target": "target"}
+"""Of fields whose texts mean something that no pattern can say."""
 
 
 class ProblemEntrySerializer(serializers.Serializer[Any]):
@@ -124,6 +139,27 @@ class Schema(AutoSchema):
             )
         return found
 
+    def _get_parameters(self) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = super()._get_parameters()
+        for parameter in parameters:
+            if (parameter["name"], parameter["in"]) == ("fields", "query"):
+                fields = self._operation.answer().fields.items()
+                parameter["schema"]["items"] = {
+                    "enum": [name for name, field in fields if not field.write_only]
+                }
+        return parameters
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Also with the links, which drf-spectacular has no words for."""
+        found: dict[str, Any] = cast(Any, super().get_operation(*args, **kwargs))
+        links = {
+            operation: {"operationId": operation, "parameters": dict(parameters)}
+            for operation, parameters in self._operation.links.items()
+        }
+        if links:
+            found["responses"][str(self._operation.status)]["links"] = links
+        return found
+
     def get_examples(self) -> list[OpenApiExample]:
         example = self._operation.example
         return [OpenApiExample("example", value=example, request_only=True)] if example else []
@@ -171,15 +207,40 @@ class Schema(AutoSchema):
             serializer, serializers.ListSerializer
         )
 
+    def _map_serializer_field(
+        self, field: Any, direction: str, bypass_extensions: bool = False
+    ) -> Any:
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
+        return {**schema, **_asked_of(field)} if direction == "request" else schema
+
     def _map_basic_serializer(self, serializer: Any, direction: str) -> Any:
         schema = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
         if direction == "request" and isinstance(serializer, Strict):
             # What is not known is refused, not ignored.
             schema["additionalProperties"] = False
+            schema.update(serializer.together)
         if direction == "response" and isinstance(serializer, Selective):
             # `fields` leaves any of them out.
             schema.pop("required", None)
         return schema
+
+
+def _asked_of(field: Any) -> dict[str, Any]:
+    """What a field asks of a value beyond what drf-spectacular knows of it."""
+    found: dict[str, Any] = {}
+    match field:
+        case JsonField():
+            found = {"anyOf": [{"type": "object"}, {"type": "array", "items": {}}]}
+        case MomentField():
+            found = {"pattern": MOMENT}
+        case serializers.CharField():
+            found = {"pattern": ANY_TEXT if field.allow_blank else NO_BLANK_TEXT}
+    of_a_job = isinstance(field.parent, serializers.ModelSerializer)
+    if of_a_job and field.field_name == "kind":
+        found = {"enum": sorted(kinds())}
+    elif field.field_name in FORMATS:
+        found["format"] = FORMATS[field.field_name]
+    return found
 
 
 _GOOD = {201: "Created.", 202: "Accepted; what was asked for happens after this.", 204: "Done."}

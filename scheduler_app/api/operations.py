@@ -22,6 +22,10 @@ IF_NONE_MATCH = "If-None-Match"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 RANGE = "Range"
 
+_TAG = '(W/)?"[!#-~]*"'
+MATCH_PATTERN = rf"^([*]|[0-9]+|{_TAG}(, ?{_TAG})*)$"
+"""Of If-Match and If-None-Match: ETags, of which a job has its version; that alone will do without quotation marks."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deprecation:
@@ -61,6 +65,8 @@ class Operation:
     """It may not fit the state: 409."""
     example: Any = None
     """Of a body."""
+    links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What can be asked about what was answered: by the operation's id, where its parameters stand."""
     deprecated: Deprecation | None = None
     """Whether, since when and until when it is to go; marked in the document and told with each answer."""
 
@@ -68,6 +74,12 @@ class Operation:
 def either(component: str, schema: dict[str, Any]) -> dict[str, Any]:
     """One of the shapes that are described elsewhere in the document, or this one."""
     return {"anyOf": [schema, {"$ref": f"#/components/schemas/{component}"}]}
+
+
+def links_to(*operations: str, **parameters: str) -> dict[str, dict[str, str]]:
+    """Links to several operations that take the same parameters, each from a field of the answer: `id="id"`."""
+    found = {name: f"$response.body#/{where}" for name, where in parameters.items()}
+    return dict.fromkeys(operations, found)
 
 
 def _start_of(day: date) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from rest_framework import serializers
@@ -21,7 +22,7 @@ from .errors import Conflict
 from .fields import MomentField, NothingSerializer, Selective, TextField, WordField
 from .job_serializers import PauseSerializer
 from .links import Links
-from .operations import Operation
+from .operations import Operation, links_to
 from .pagination import Order
 from .queries import PauseQuery, ShownQuery, as_id
 
@@ -32,6 +33,11 @@ class ScopePauseSerializer(PauseSerializer):
     """What to pause, why and until when."""
 
     noun = "a pause"
+    together: ClassVar[Mapping[str, Any]] = {
+        "if": {"properties": {"scope": {"const": "all"}}},
+        "then": {"properties": {"value": {"maxLength": 0}}},
+        "else": {"properties": {"value": {"minLength": 1}}, "required": ["value"]},
+    }
     scope = WordField(choices=PauseScope.choices, help_text="What is paused.")
     value = TextField(
         max_length=50,
@@ -88,6 +94,7 @@ class PauseViewSet(ApiViewSet[Pause]):
             body=ScopePauseSerializer,
             conflicts=True,
             example={"scope": "queue", "value": "reports", "reason": "migration"},
+            links=links_to("pause_retrieve", "pause_resume", id="id"),
         ),
         "resume": Operation(answer=StandingPauseSerializer, body=NothingSerializer, conflicts=True),
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from django.db.models import Q, QuerySet
 from rest_framework import serializers
@@ -90,6 +90,7 @@ class JobFilters(Query):
     """Which jobs."""
 
     noun = "a filter of jobs"
+    together: ClassVar[Mapping[str, Any]] = {"minProperties": 1}
     name = TextField(max_length=200, required=False)
     tag = TextField(max_length=50, required=False)
     queue = TextField(max_length=50, required=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from rest_framework import serializers
@@ -46,6 +47,10 @@ class PreviewSerializer(Strict):
     """The parts of a job that say when it runs. What is left out is that of `job`, or the default."""
 
     noun = "a preview"
+    together: ClassVar[Mapping[str, Any]] = {
+        "if": {"required": ["job"]},
+        "else": {"required": ["schedule"]},
+    }
 
     schedule = TextField(
         max_length=200,

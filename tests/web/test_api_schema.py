@@ -150,3 +150,53 @@ def test_what_is_to_go_says_so_in_the_document_and_in_every_answer(monkeypatch: 
     assert marked == ["task_list"]
     assert "Deprecation" not in client_of("viewer").get(f"{API}/jobs")
     assert set(Deprecation(since=date(2030, 1, 1)).headers) == {"Deprecation"}
+
+
+def test_each_link_leads_to_an_operation_that_takes_what_it_gives(document: dict[str, Any]) -> None:
+    by_id = {one["operationId"]: one for *_, one in operations(document)}
+    found = {
+        (operation["operationId"], link["operationId"])
+        for *_, operation in operations(document)
+        for answer in operation["responses"].values()
+        for link in answer.get("links", {}).values()
+        if {one["name"] for one in by_id[link["operationId"]]["parameters"] if one["in"] == "path"}
+        == set(link["parameters"])
+    }
+
+    assert {("job_create", "job_run"), ("job_create", "job_destroy")} <= found
+    assert {("job_run", "execution_retrieve"), ("job_run", "execution_cancel")} <= found
+    count = sum(
+        len(answer.get("links", {}))
+        for *_, operation in operations(document)
+        for answer in operation["responses"].values()
+    )
+    assert count == len(found)
+
+
+@pytest.mark.parametrize(
+    ("component", "body", "fits"),
+    [
+        ("BulkPauseRequest", {"jobs": ["a"]}, True),
+        ("BulkPauseRequest", {"filter": {"tag": "a"}}, True),
+        ("BulkPauseRequest", {"jobs": ["a"], "filter": {"tag": "a"}}, False),
+        ("BulkPauseRequest", {}, False),
+        ("BulkPauseRequest", {"filter": {}}, False),
+        ("BulkRunRequest", {"runs": [{"job": "a"}]}, True),
+        ("BulkRunRequest", {"runs": [{"job": "a"}], "jobs": ["a"]}, False),
+        ("ScopePauseRequest", {"scope": "all"}, True),
+        ("ScopePauseRequest", {"scope": "tag"}, False),
+        ("ScopePauseRequest", {"scope": "all", "value": "a"}, False),
+        ("PreviewRequest", {"job": "a"}, True),
+        ("PreviewRequest", {"timezone": "UTC"}, False),
+        ("JobDetailRequest", {"name": "a", "target": " "}, False),
+        ("JobDetailRequest", {"name": "a", "target": "a\0"}, False),
+        ("JobDetailRequest", {"name": "a", "target": "a", "arguments": 5}, False),
+        ("JobDetailRequest", {"name": "a", "target": "a", "start_at": "1969-12-31T00:00Z"}, False),
+    ],
+)
+def test_the_document_says_what_fields_ask_of_each_other_and_of_texts(
+    document: dict[str, Any], component: str, body: Any, fits: bool
+) -> None:
+    schema = {**document, "$ref": f"#/components/schemas/{component}"}
+
+    assert Draft202012Validator(schema).is_valid(body) is fits
