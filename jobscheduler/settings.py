@@ -225,7 +225,7 @@ LOGGING = {
     "formatters": {
         "line": {
             "()": "jobscheduler.logs.LineFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "format": "%(asctime)s %(levelname)s %(process)d %(name)s %(message)s",
         }
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
