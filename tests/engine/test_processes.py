@@ -29,8 +29,9 @@ def pids_of(*names: str) -> list[int]:
 
 @pytest.fixture
 def start_two(start_node: Callable[..., NodeProcess]) -> Callable[..., NodeProcess]:
-    def start(*arguments: str, **options: object) -> NodeProcess:
-        parent = start_node("--processes", "2", *arguments, ready=False, **options)
+    def start(*arguments: str, lease: float = 60) -> NodeProcess:
+        # On a busy machine nobody is to be declared dead who is only slow.
+        parent = start_node("--processes", "2", *arguments, ready=False, lease=lease)
         wait_for(lambda: len(pids_of("node-1-1", "node-1-2")) == 2, what="both nodes")
         return parent
 
