@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +19,17 @@ import psutil
 from benchmarks import starts
 from benchmarks.cluster import Cluster
 from benchmarks.contenders import Contender
+from benchmarks.redis_server import redis
 from benchmarks.starts import Start
 
 Figures = dict[str, float]
 
 GIVE_UP_AFTER_S = 180.0
+READY_WITHIN_S = 60.0
 LEAD_S = 4
 """Between the moment that jobs are stored and the one that they fire at."""
+HERD_LEAD_S = 8
+"""In which jobs are stored, besides a second for each 300, and workers start where they come second."""
 
 
 class GaveUp(Exception):
@@ -36,17 +42,21 @@ class Stage:
     def __init__(self, contender: Contender, cluster: Cluster, directory: Path) -> None:
         self.contender, self.cluster = contender, cluster
         self.starts = directory / "starts"
-        self._log = (directory / "log").open("wb")
+        self._log = directory / "log"
         self.env = contender.environment(cluster.fresh_database(), self.starts)
 
-    def run(self, *arguments: object) -> str:
+    def run(self, *arguments: object, within_s: float = GIVE_UP_AFTER_S) -> str:
         """A command to its end; what it printed."""
-        done = subprocess.run(
-            self.contender.command(*arguments),
-            env=self.env,
-            capture_output=True,
-            text=True,
-        )
+        try:
+            done = subprocess.run(
+                self.contender.command(*arguments),
+                env=self.env,
+                capture_output=True,
+                text=True,
+                timeout=within_s,
+            )
+        except subprocess.TimeoutExpired:
+            raise GaveUp(f"{arguments[0]} was not done after {within_s:g} s") from None
         if done.returncode != 0:
             raise GaveUp(f"{arguments[0]} failed: {done.stderr.strip()[-500:]}")
         return done.stdout
@@ -56,21 +66,21 @@ class Stage:
         self, count: int = 1, arguments: Sequence[str] = ()
     ) -> Iterator[list[psutil.Process]]:
         """That many worker processes, ready; ended at the end."""
-        processes = [
-            subprocess.Popen(
-                self.contender.command("work", *arguments),
-                env=self.env,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                start_new_session=True,
-            )
-            for _ in range(count)
-        ]
+        command = self.contender.command("work", *arguments)
+        with self._log.open("ab") as log:
+            processes = [
+                subprocess.Popen(
+                    command,
+                    env=self.env,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    start_new_session=True,
+                )
+                for _ in range(count)
+            ]
         try:
             for process in processes:
-                assert process.stdout is not None
-                while (line := process.stdout.readline()) and line.strip() != b"ready":
-                    pass
+                self._wait_until_ready(process)
             yield [psutil.Process(process.pid) for process in processes]
         finally:
             for process in processes:
@@ -79,8 +89,30 @@ class Stage:
                 try:
                     process.wait(20)
                 except subprocess.TimeoutExpired:
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)  # and what it started
                     process.wait()
+
+    @contextmanager
+    def scheduled(self, workers: int, *command: object) -> Iterator[list[psutil.Process]]:
+        """Workers, and the jobs that a command stores, in the order that the contender needs."""
+        if self.contender.schedules_first:
+            self.run(*command)
+        with self.workers(workers) as processes:
+            if not self.contender.schedules_first:
+                self.run(*command)
+            yield processes
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        # A pipe is read without a timeout, but not from a process that has ended.
+        timer = threading.Timer(READY_WITHIN_S, process.kill)
+        timer.start()
+        try:
+            while (line := process.stdout.readline()).strip() != b"ready":
+                if not line:
+                    raise GaveUp(f"the worker ended: {self._log.read_text()[-500:].strip()}")
+        finally:
+            timer.cancel()
 
     def wait_until(self, question: Callable[[], bool], within_s: float = GIVE_UP_AFTER_S) -> None:
         deadline = time.monotonic() + within_s
@@ -95,35 +127,57 @@ class Stage:
 
 @contextmanager
 def stage(contender: Contender, cluster: Cluster) -> Iterator[Stage]:
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
-        found = Stage(contender, cluster, Path(directory))
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name, ExitStack() as stack:
+        directory = Path(name)
+        found = Stage(contender, cluster, directory)
+        if contender.redis:
+            found.env["BENCH_REDIS"] = str(stack.enter_context(redis(directory)))
         found.run("setup")
         yield found
 
 
-def drain(contender: Contender, cluster: Cluster, *, count: int, workers: int) -> Figures:
-    """No-op tasks wait; how many a second, from the first start to the last outcome stored."""
+def drain(
+    contender: Contender,
+    cluster: Cluster,
+    *,
+    count: int,
+    workers: int,
+    within_s: float = GIVE_UP_AFTER_S,
+) -> Figures:
+    """No-op tasks wait; how many a second, from the first start to the last outcome stored, or to the end of patience."""
     with stage(contender, cluster) as on:
         on.run("enqueue", count)
         before = cluster.cost()
 
         def is_done() -> bool:
-            if contender.finished:
-                return cluster.number(contender.finished) >= count
-            return starts.count(on.starts) >= count
+            # The database is asked when the tasks have started, as asking costs it time.
+            return starts.count(on.starts) >= count and finished(on, count) >= count
 
         with on.workers(workers):
-            on.wait_until(is_done)
-            ended = time.time()
+            with suppress(GaveUp):  # the rate so far counts
+                on.wait_until(is_done, within_s)
+            done, ended = finished(on, count), time.time()
         cost = cluster.cost() - before
         found = on.recorded()
+    if not done:
+        raise GaveUp(f"nothing was done after {within_s:g} s")
     took = ended - min(start.at for start in found)
     return {
-        "per_s": count / took,
+        "per_s": done / took,
+        "left": count - done,
         "doubled": len(found) - len({start.number for start in found}),
-        "postgres_cpu_ms_per_1000": cost.postgres_cpu_s * 1e6 / count,
-        "transactions_per_run": cost.transactions / count,
+        "postgres_cpu_ms_per_1000": cost.postgres_cpu_s * 1e6 / done,
+        "transactions_per_run": cost.transactions / done,
     }
+
+
+def finished(on: Stage, count: int) -> int:
+    """How many of so many tasks have their outcome stored; have started, where none are."""
+    if on.contender.finished:
+        return on.cluster.number(on.contender.finished)
+    if on.contender.unfinished:
+        return count - on.cluster.number(on.contender.unfinished)
+    return min(count, len({start.number for start in on.recorded()}))
 
 
 def pickup(contender: Contender, cluster: Cluster, *, count: int) -> Figures:
@@ -137,17 +191,20 @@ def pickup(contender: Contender, cluster: Cluster, *, count: int) -> Figures:
     return {"p50_ms": quantile(waits, 0.5) * 1000, "p99_ms": quantile(waits, 0.99) * 1000}
 
 
-def herd(contender: Contender, cluster: Cluster, *, count: int, workers: int) -> Figures:
+def herd(
+    contender: Contender, cluster: Cluster, *, count: int, workers: int, within_s: float = 60
+) -> Figures:
     """Jobs that are all due at one instant; how late they start."""
-    with stage(contender, cluster) as on, on.workers(workers):
-        instant = int(time.time()) + LEAD_S + count // 300
-        on.run("at", instant, count)
-        if time.time() > instant - 1:
-            raise GaveUp("storing the jobs took until they were due")
-        with suppress(GaveUp):  # what is missing is counted
-            on.wait_until(lambda: starts.count(on.starts) >= count, 60)
-        time.sleep(1)
-        found = on.recorded()
+    with stage(contender, cluster) as on:
+        instant = int(time.time()) + HERD_LEAD_S + count // 300
+        with on.scheduled(workers, "at", instant, count):
+            if time.time() > instant - 1:
+                raise GaveUp("storing the jobs took until they were due")
+            time.sleep(instant - time.time())
+            with suppress(GaveUp):  # what is missing is counted
+                on.wait_until(lambda: starts.count(on.starts) >= count, within_s)
+            time.sleep(1)
+            found = on.recorded()
     return lateness([start.at - instant for start in found]) | {
         "missed": count - len({start.number for start in found}),
         "doubled": len(found) - len({start.number for start in found}),
@@ -160,22 +217,22 @@ def every_second(
     *,
     count: int,
     seconds: int,
+    workers: int = 1,
     prepare: Callable[[Stage], None] | None = None,
 ) -> Figures:
     """Jobs that each fire every second; lateness, misses, and what they cost."""
-    with stage(contender, cluster) as on, ExitStack() as stack:
+    with stage(contender, cluster) as on:
         if prepare:
             prepare(on)
-        workers = stack.enter_context(on.workers())
-        on.run("every_second", count, seconds)
-        # The first second after everything is stored, and a few more to come into step.
-        begin = int(time.time()) + LEAD_S
-        time.sleep(begin - time.time() - 0.5)
-        before, busy = cluster.cost(), cpu_s(workers)
-        time.sleep(seconds)
-        cost, busy = cluster.cost() - before, cpu_s(workers) - busy
-        time.sleep(3)
-        found = on.recorded()
+        with on.scheduled(workers, "every_second", count, seconds) as processes:
+            # The first second after everything is stored, and a few more to come into step.
+            begin = int(time.time()) + LEAD_S
+            time.sleep(begin - time.time() - 0.5)
+            before, busy = cluster.cost(), cpu_s(processes)
+            time.sleep(seconds)
+            cost, busy = cluster.cost() - before, cpu_s(processes) - busy
+            time.sleep(3)
+            found = on.recorded()
     return in_time(found, range(begin, begin + seconds), count) | {
         "node_cpu_s_per_s": busy / seconds,
         "postgres_cpu_s_per_s": cost.postgres_cpu_s / seconds,
@@ -184,16 +241,27 @@ def every_second(
 
 
 def in_time(found: Sequence[Start], instants: range, jobs: int) -> Figures:
-    """Each (job, instant) should have one start; where tasks are not told, a start belongs to the second it is in."""
+    """Each (job, instant) should have one start; where tasks are not told theirs, each job one for each instant."""
+    if not any(start.fire_time for start in found):
+        return _in_number(found, instants, jobs)
     wanted = [
-        (start.number, int(start.fire_time or start.at), start.at)
+        (start.number, int(start.fire_time), start.at)
         for start in found
-        if int(start.fire_time or start.at) in instants
+        if int(start.fire_time) in instants
     ]
     times = Counter((number, instant) for number, instant, _ in wanted)
     return lateness([at - instant for _, instant, at in wanted]) | {
         "missed": jobs * len(instants) - len(times),
         "doubled": sum(times.values()) - len(times),
+    }
+
+
+def _in_number(found: Sequence[Start], instants: range, jobs: int) -> Figures:
+    """Runs that fire in step with themselves, not with the clock, are late against nothing, but can be counted."""
+    times = Counter(start.number for start in found if int(start.at) in instants)
+    return {
+        "missed": sum(max(len(instants) - times[number], 0) for number in range(jobs)),
+        "doubled": sum(max(times[number] - len(instants), 0) for number in range(jobs)),
     }
 
 

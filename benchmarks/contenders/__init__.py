@@ -1,6 +1,6 @@
 """The systems that are compared: each a folder with an `app.py`, run in a virtual environment of its own.
 
-`app.py COMMAND` reads the database's URL from BENCH_URL and knows the commands
+Those from npm have an `app.mjs` and run in node. `app.py COMMAND` reads the database's URL from BENCH_URL and knows the commands
 
     setup                   create tables
     work                    run tasks and fire schedules until SIGTERM; prints "ready" when it can
@@ -14,16 +14,15 @@ and its tasks call `starts.record(number, fire_time)`. What it cannot do it leav
 
 from __future__ import annotations
 
-import hashlib
 import os
-import subprocess
 import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-ENVIRONMENTS = ROOT / "var" / "benchmarks"
+from benchmarks.contenders import environments
+
+ROOT = environments.ROOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,37 +34,40 @@ class Contender:
     """Commands besides setup and work."""
     finished: str = ""
     """SQL that counts outcomes that are stored; empty where none are."""
+    unfinished: str = ""
+    """SQL that counts what is not done, where what is done is deleted."""
     note: str = ""
     """How it is configured, for the table's foot."""
-    own_environment: bool = True
+    runtime: Literal["own", "python", "node"] = "python"
+    """`own`: the interpreter that runs the harness."""
+    redis: bool = False
+    """Whether it needs a Redis server, whose socket is in BENCH_REDIS."""
+    schedules_first: bool = False
+    """Whether its jobs must be stored before its workers start, as these would not notice them, or not at once."""
+    several_nodes: bool = True
+    """Whether it is made for several workers on one store."""
 
     @property
     def folder(self) -> Path:
-        return Path(__file__).parent / self.name
-
-    def python(self) -> Path:
-        """The interpreter that has the contender installed, as its requirements file pins it."""
-        if not self.own_environment:
-            return Path(sys.executable)
-        requirements = self.folder / "requirements.txt"
-        wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
-        directory = ENVIRONMENTS / self.name
-        python, stamp = directory / "bin" / "python", directory / ".installed"
-        if not stamp.exists() or stamp.read_text() != wanted:
-            venv.create(directory, clear=True, with_pip=True)
-            pip = [python, "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
-            subprocess.run([*pip, "--requirement", requirements], check=True)
-            stamp.write_text(wanted)
-        return python
+        return Path(__file__).parent / self.name.replace("-", "_")
 
     def command(self, *arguments: object) -> list[str]:
-        return [str(self.python()), str(self.folder / "app.py"), *map(str, arguments)]
+        """What runs a command of the contender; raises Unavailable when it cannot be installed."""
+        return [*self._program(), *map(str, arguments)]
+
+    def _program(self) -> list[str]:
+        if self.runtime == "node":
+            return environments.node(self.name, self.folder)
+        python = Path(sys.executable)
+        if self.runtime == "python":
+            python = environments.python(self.name, self.folder / "requirements.txt")
+        return [str(python), str(self.folder / "app.py")]
 
     def environment(self, url: str, starts: Path) -> dict[str, str]:
         return os.environ | {
             "BENCH_URL": url,
             "BENCH_STARTS": str(starts),
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'benchmarks'}",
+            "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -75,7 +77,77 @@ SCHEDULER = Contender(
     can=("enqueue", "pickup", "every_second", "at"),
     finished="SELECT count(*) FROM scheduler_app_execution WHERE status = 'succeeded'",
     note="one node, 10 threads, defaults; history kept",
-    own_environment=False,
+    runtime="own",
 )
 
-CONTENDERS = {contender.name: contender for contender in (SCHEDULER,)}
+PEERS = (
+    Contender(
+        name="procrastinate",
+        can=("enqueue", "pickup", "every_second", "at"),
+        finished="SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
+        note="asynchronous task, concurrency 20, LISTEN and a poll every 0.1 s; cron of six fields; history kept",
+        schedules_first=True,
+    ),
+    Contender(
+        name="pgqueuer",
+        can=("enqueue", "pickup", "every_second", "at"),
+        finished="SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'",
+        note="asyncpg pool and uvloop, batches of 100, LISTEN, durable tables; cron of six fields, which its scheduler"
+        " runs itself; a log kept",
+        schedules_first=True,
+    ),
+    Contender(
+        name="django-tasks-db",
+        can=("enqueue", "pickup", "at"),
+        finished="SELECT count(*) FROM django_tasks_database_dbtaskresult WHERE status = 'SUCCESSFUL'",
+        note="one db_worker, which polls every 0.1 s; has no schedules; history kept",
+    ),
+    Contender(
+        name="django-q2",
+        can=("enqueue", "pickup", "at"),
+        finished="SELECT count(*) FROM django_q_task WHERE success",
+        note="ORM broker, a worker process a core, bulk 50, poll every 0.05 s; looks at schedules every 30 s, none"
+        " finer than a minute; history kept",
+    ),
+    Contender(
+        name="celery",
+        can=("enqueue", "pickup", "every_second", "at"),
+        note="Redis with appendfsync always, a prefork process a core, acks_late, prefetch 64; one-off jobs by eta,"
+        " repeated ones by beat with django-celery-beat, of which its manual allows one; keeps no outcomes",
+        redis=True,
+        schedules_first=True,
+    ),
+    Contender(
+        name="apscheduler",
+        can=("enqueue", "every_second", "at"),
+        note="3.x, SQLAlchemyJobStore in PostgreSQL, 10 threads, all missed runs made up for; a running scheduler takes"
+        " no jobs from other processes, and its manual allows one; keeps no outcomes",
+        schedules_first=True,
+        several_nodes=False,
+    ),
+    Contender(
+        name="huey",
+        can=("enqueue", "pickup", "at"),
+        note="Redis with appendfsync always, 10 threads, blocking pop; looks at what is due every second, none of its"
+        " schedules finer than a minute; keeps no outcomes",
+        redis=True,
+    ),
+    Contender(
+        name="graphile-worker",
+        can=("enqueue", "pickup", "at"),
+        unfinished="SELECT count(*) FROM graphile_worker._private_jobs",
+        note="24 jobs at once, local queue of 500, completions in batches, LISTEN and a poll every 0.1 s; cron by the"
+        " minute; deletes what is done",
+        runtime="node",
+    ),
+    Contender(
+        name="pg-boss",
+        can=("enqueue", "pickup", "at"),
+        finished="SELECT count(*) FROM pgboss.job WHERE state = 'completed' AND name = 'start'",
+        note="batches of 500 with a result for each, NOTIFY and a poll every 0.5 s, the least that it allows; cron by"
+        " the minute; history kept",
+        runtime="node",
+    ),
+)
+
+CONTENDERS = {contender.name: contender for contender in (SCHEDULER, *PEERS)}
