@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run password test test-latest test-zones test-schema test-client bench loadtest bench-pages faults faults-long screenshots check format clean venv venv-dev venv-latest
+.PHONY: help run password test test-latest test-zones test-schema test-client bench bench-all loadtest bench-pages faults faults-long screenshots check format clean venv venv-dev venv-latest
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,8 +62,11 @@ check: venv-dev ## format, lint, types, layers, migrations, Django's checks: wha
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-bench: venv-dev ## measure speed and cost beside what PostgreSQL itself can do (ten minutes; ARGS="herd")
-	@exec $(BIN)/python -m benchmarks --rounds 1 $(ARGS)
+bench: venv-dev ## measure speed and cost beside other schedulers and what PostgreSQL itself can do (ten minutes; ARGS="herd")
+	@exec $(BIN)/python -m benchmarks --quick --rounds 1 --minutes 10 $(ARGS)
+
+bench-all: venv-dev ## the same with every size and three rounds each (hours; ARGS="growth")
+	@exec $(BIN)/python -m benchmarks --all $(ARGS)
 
 loadtest: venv-dev ## real HTTP calls to gunicorn and one node, three minutes (ARGS="--seconds 10 --offered 500")
 	@exec $(BIN)/python -m benchmarks.loadtest $(ARGS)

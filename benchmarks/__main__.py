@@ -1,8 +1,10 @@
-"""Measure speed and cost, beside what PostgreSQL itself can do on the same machine in the same run.
+"""Measure speed and cost beside other schedulers and what PostgreSQL itself can do, on one machine in one run.
 
-    python -m benchmarks                        everything, three rounds each
+    python -m benchmarks                        what is usual, three rounds each
     python -m benchmarks drain herd             these workloads, all contenders
-    python -m benchmarks drain scheduler        this workload, this contender
+    python -m benchmarks drain scheduler huey   this workload, these contenders
+    python -m benchmarks --quick --rounds 1     smaller sizes, ten minutes
+    python -m benchmarks --all                  and what takes long: hours
 
 Results are printed as a table, each figure the median of the rounds, and appended as JSON lines.
 """
@@ -14,120 +16,141 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import own, workloads
+from benchmarks import entries
 from benchmarks.cluster import Cluster, cluster
 from benchmarks.contenders import CONTENDERS, ROOT, Contender
-from benchmarks.limit import limit
+from benchmarks.contenders.environments import Unavailable
+from benchmarks.entries import KINDS, Entry
 from benchmarks.report import table
 from benchmarks.workloads import Figures, GaveUp
 
-Run = Callable[[Contender, Cluster], Figures]
-
-WORKLOADS: dict[str, dict[str, tuple[str, Run]]] = {
-    "drain": {
-        "drain of 20,000, one node": ("enqueue", partial(workloads.drain, count=20_000, workers=1)),
-        "drain of 20,000, two nodes": (
-            "enqueue",
-            partial(workloads.drain, count=20_000, workers=2),
-        ),
-    },
-    "pickup": {"pick-up, 300": ("pickup", partial(workloads.pickup, count=300))},
-    "herd": {
-        "herd of 1,000": ("at", partial(workloads.herd, count=1000, workers=1)),
-        "herd of 10,000": ("at", partial(workloads.herd, count=10_000, workers=1)),
-        "herd of 10,000, two nodes": ("at", partial(workloads.herd, count=10_000, workers=2)),
-    },
-    "seconds": {
-        f"{count:,} jobs every second": (
-            "every_second",
-            partial(workloads.every_second, count=count, seconds=30),
-        )
-        for count in (100, 1000, 3000)
-    },
-}
-OWN: dict[str, dict[str, Callable[[Cluster], Figures]]] = {
-    "scale": {
-        f"{jobs:,} jobs, none due": partial(own.scale, jobs=jobs)
-        for jobs in (1000, 100_000, 1_000_000)
-    },
-    "growth": {
-        **{
-            f"1,000 jobs every second beside {finished:,} finished": partial(
-                own.growth, finished=finished
-            )
-            for finished in (0, 1_000_000)
-        },
-        "1,000 jobs every second while 1,000,000 are pruned": partial(
-            own.growth, finished=1_000_000, pruning=True
-        ),
-    },
-    "http": {"1,000 HTTP jobs every second": partial(own.http, jobs=1000, seconds=30)},
-}
-LIMITS: dict[str, Callable[[Cluster], Figures]] = {
-    f"limit, {batch} a batch, {connections} connection{'s'[: connections > 1]}": partial(
-        limit, count=count, batch=batch, connections=connections
-    )
-    for batch, count in ((1, 4000), (100, 40_000), (500, 60_000))
-    for connections in (1, 2)
-}
+Result = dict[str, Any]
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    names = [*WORKLOADS, *OWN, "limit", *CONTENDERS]
-    options.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(names)}")
-    options.add_argument("--rounds", type=int, default=3, help="a figure is their median")
-    options.add_argument("--json", type=Path, default=ROOT / "var" / "benchmarks" / "results.jsonl")
-    given = options.parse_args()
-    if unknown := [name for name in given.names if name not in names]:
-        options.error(f"{', '.join(unknown)}: choose from {', '.join(names)}")
-    chosen = [name for name in given.names if name in CONTENDERS] or list(CONTENDERS)
-    wanted = [name for name in given.names if name not in CONTENDERS] or [*WORKLOADS, *OWN, "limit"]
+    given = options()
+    chosen = [name for name in CONTENDERS if name in given.names] or list(CONTENDERS)
+    wanted = [kind for kind in KINDS if kind in given.names] or list(KINDS)
     say(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
-    results: list[dict[str, Any]] = []
+    absent = {name: why for name in chosen if (why := reason_for_absence(CONTENDERS[name]))}
+    deadline = time.monotonic() + 60 * given.minutes
+    results = []
     with cluster() as server:
-        if "limit" in wanted:
-            for title, run in LIMITS.items():
-                results.append(measure(title, "postgresql", partial(run, server), given.rounds))
-        for workload in (name for name in wanted if name in OWN):
-            for title, run in OWN[workload].items():
-                results.append(measure(title, "scheduler", partial(run, server), given.rounds))
-        for workload in (name for name in wanted if name in WORKLOADS):
-            for title, (command, work) in WORKLOADS[workload].items():
-                for name in chosen:
-                    contender = CONTENDERS[name]
-                    if command not in contender.can:
-                        results.append({"workload": title, "contender": name, "says": "cannot"})
-                        continue
-                    step = partial(work, contender, server)
-                    results.append(measure(title, name, step, given.rounds))
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    with given.json.open("a") as file:
-        for result in results:
-            at = datetime.now(UTC).isoformat(timespec="seconds")
-            file.write(json.dumps({"at": at, "cores": os.cpu_count(), **result}) + "\n")
-    print(table(results))
+        for entry in selection(given):
+            if entry.kind not in wanted:
+                continue
+            for result in measured(entry, server, chosen, absent, given.rounds, deadline):
+                append(result, given.json)
+                results.append(result)
+    taking_part = dict.fromkeys(result["contender"] for result in results)
+    notes = {name: CONTENDERS[name].note for name in taking_part if name in CONTENDERS}
+    print(table(results, notes))
 
 
-def measure(title: str, contender: str, run: Callable[[], Figures], rounds: int) -> dict[str, Any]:
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    names = [*KINDS, *CONTENDERS]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(names)}")
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument("--quick", action="store_true", help="smaller sizes, less patience")
+    extent.add_argument("--all", action="store_true", help="also what takes long")
+    parser.add_argument("--rounds", type=int, default=3, help="a figure is their median")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="after which nothing more is begun"
+    )
+    parser.add_argument("--json", type=Path, default=ROOT / "var" / "benchmarks" / "results.jsonl")
+    given = parser.parse_args()
+    if unknown := [name for name in given.names if name not in names]:
+        parser.error(f"{', '.join(unknown)}: choose from {', '.join(names)}")
+    return given
+
+
+def selection(given: argparse.Namespace) -> Iterator[Entry]:
+    if given.quick:
+        return entries.quick()
+    return entries.all_of_them() if given.all else entries.usual()
+
+
+def reason_for_absence(contender: Contender) -> str:
+    """Why it cannot take part; installs what it needs, so that this is in nobody's figures."""
+    try:
+        contender.prepare()
+    except Unavailable as error:
+        say(f"{contender.name}: {error}")
+        return str(error)
+    return ""
+
+
+def measured(
+    entry: Entry,
+    server: Cluster,
+    chosen: Sequence[str],
+    absent: dict[str, str],
+    rounds: int,
+    deadline: float,
+) -> Iterator[Result]:
+    """The results of one workload, one contender after the other."""
+    for name in [entry.only] if entry.only else chosen:
+        contender = CONTENDERS.get(name, CONTENDERS["scheduler"])
+        result: Result = {
+            "workload": entry.title,
+            "kind": entry.kind,
+            "nodes": entry.nodes,
+            "batch": entry.batch,
+            "contender": name,
+        }
+        if name in absent:
+            yield result | {"says": f"cannot: {absent[name]}"}
+        elif entry.command and not contender.can_run(entry.command, entry.shared_store):
+            yield result | {"says": "cannot"}
+        elif time.monotonic() > deadline:
+            yield result | {"says": "left out, as the time was over"}
+        else:
+            run = partial(entry.run, contender, server)
+            yield result | in_rounds(f"{entry.title}: {name}", run, rounds)
+
+
+def in_rounds(what: str, run: Callable[[], Figures], rounds: int) -> Result:
     """The medians of some rounds; one that gave up says why instead."""
     found: list[Figures] = []
     for number in range(rounds):
-        say(f"{title}: {contender}, round {number + 1} of {rounds}")
+        say(f"{what}, round {number + 1} of {rounds}")
         try:
             found.append(run())
         except GaveUp as error:
-            return {"workload": title, "contender": contender, "says": f"gave up: {error}"}
+            return said(f"gave up: {error}")
+        except Exception as error:  # one contender's trouble is not the end of a run of hours
+            return said(f"failed: {type(error).__name__}: {error}")
         say("  " + "  ".join(f"{name}={value:,.4g}" for name, value in found[-1].items()))
-    figures = {name: median(figures[name] for figures in found) for name in found[0]}
-    return {"workload": title, "contender": contender, "figures": figures}
+    return {"figures": medians(found)}
+
+
+def said(text: str) -> Result:
+    short = " ".join(text.split())[:200]
+    say(f"  {short}")
+    return {"says": short}
+
+
+def medians(found: Sequence[Figures]) -> Figures:
+    """Of each figure, over the rounds that have it."""
+    names = dict.fromkeys(name for figures in found for name in figures)
+    return {name: median(figures[name] for figures in found if name in figures) for name in names}
+
+
+def append(result: Result, file: Path) -> None:
+    """At once: a run takes hours."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    with file.open("a") as lines:
+        lines.write(json.dumps({"at": at, "cores": os.cpu_count(), **result}) + "\n")
 
 
 def say(text: str) -> None:

@@ -1,29 +1,92 @@
-"""Results as a table that people read: figures, and the ratio to what PostgreSQL itself can do."""
+"""Results as a table that people read: figures, and the ratios to what PostgreSQL itself can do and to the best peer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+Result = Mapping[str, Any]
 
-def table(results: Sequence[dict[str, Any]]) -> str:
-    """One block a workload, one line a contender; drains with their ratio to what PostgreSQL itself does."""
-    limits = {
-        result["workload"]: result["figures"]["per_s"]
-        for result in results
-        if result["contender"] == "postgresql" and "figures" in result
-    }
+MAIN = {"drain": "per_s", "pickup": "p50_ms", "herd": "last_ms", "seconds": "p99_ms"}
+"""By which figure contenders are compared."""
+MORE_IS_BETTER = {"per_s"}
+LIMIT_BATCH = 500
+NOT_PEERS = {"scheduler", "postgresql"}
+
+
+def table(results: Sequence[Result], notes: Mapping[str, str] | None = None) -> str:
+    """One block a workload, one line a contender; below, how each contender is configured."""
     lines = []
     for workload in dict.fromkeys(result["workload"] for result in results):
-        lines.append(f"\n{workload}")
-        for result in (result for result in results if result["workload"] == workload):
-            cells = [f"{name} {_shown(value)}" for name, value in result.get("figures", {}).items()]
-            if "per_s" in result.get("figures", {}) and result["contender"] != "postgresql":
-                of = "2 connections" if "two nodes" in workload else "1 connection"
-                if limit := limits.get(f"limit, 500 a batch, {of}"):
-                    cells.append(f"of the limit {result['figures']['per_s'] / limit:.2f}")
-            lines.append(f"  {result['contender']:<18}" + (result.get("says") or ", ".join(cells)))
+        lines += ["", *_block(workload, _of(results, workload), _limits(results))]
+    if notes:
+        lines += ["", *(f"{name}: {note}" for name, note in notes.items())]
     return "\n".join(lines)
+
+
+def _block(workload: str, results: Sequence[Result], limits: Mapping[int, float]) -> list[str]:
+    columns = list(dict.fromkeys(name for result in results for name in result.get("figures", {})))
+    rows = [["", *columns]]
+    best = best_peer(results)
+    for result in results:
+        figures = result.get("figures", {})
+        cells = [_shown(figures[name]) if name in figures else "" for name in columns]
+        rows.append([result["contender"], *cells, *_ratios(result, best, limits)])
+    widths = [max(len(row[at]) for row in rows) for at in range(len(columns) + 1)]
+    lines = [workload]
+    says = ["", *(result.get("says", "") for result in results)]
+    for row, words in zip(rows, says, strict=True):
+        if words:
+            lines.append(f"  {row[0]:<{widths[0]}}  {words}")
+            continue
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False)]
+        lines.append("  ".join([f"  {row[0]:<{widths[0]}}", *cells, *row[len(widths) :]]).rstrip())
+    return lines
+
+
+def _ratios(result: Result, best: Result | None, limits: Mapping[int, float]) -> list[str]:
+    main = MAIN.get(result.get("kind", ""), "")
+    figures = result.get("figures", {})
+    if main not in figures:
+        return []
+    found = []
+    if result["kind"] == "drain" and (limit := limits.get(result["nodes"])):
+        found.append(f"{figures[main] / limit:.2f} of the limit")
+    if best is result:
+        found.append("best peer")
+    elif best and best["figures"][main]:
+        found.append(f"{figures[main] / best['figures'][main]:.2f} of {best['contender']}'s {main}")
+    return found
+
+
+def best_peer(results: Sequence[Result]) -> Result | None:
+    """Whose main figure is best among the peers that miss and double least."""
+
+    def rank(result: Result) -> tuple[float, float]:
+        figures, main = result["figures"], MAIN[result["kind"]]
+        sign = -1 if main in MORE_IS_BETTER else 1
+        return figures.get("missed", 0) + figures.get("doubled", 0), sign * figures[main]
+
+    peers = [
+        result
+        for result in results
+        if result["contender"] not in NOT_PEERS
+        and MAIN.get(result.get("kind", ""), "") in result.get("figures", {})
+    ]
+    return min(peers, key=rank, default=None)
+
+
+def _limits(results: Sequence[Result]) -> dict[int, float]:
+    """Rows a second in the largest batches, by the number of connections."""
+    return {
+        result["nodes"]: result["figures"]["per_s"]
+        for result in results
+        if result.get("batch") == LIMIT_BATCH and "figures" in result
+    }
+
+
+def _of(results: Sequence[Result], workload: str) -> list[Result]:
+    return [result for result in results if result["workload"] == workload]
 
 
 def _shown(value: float) -> str:

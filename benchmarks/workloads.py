@@ -25,6 +25,8 @@ from benchmarks.starts import Start
 Figures = dict[str, float]
 
 GIVE_UP_AFTER_S = 180.0
+HERD_OVER_AFTER_S = 60.0
+"""What has not started by then is missed."""
 READY_WITHIN_S = 60.0
 LEAD_S = 4
 """Between the moment that jobs are stored and the one that they fire at."""
@@ -180,19 +182,26 @@ def finished(on: Stage, count: int) -> int:
     return min(count, len({start.number for start in on.recorded()}))
 
 
-def pickup(contender: Contender, cluster: Cluster, *, count: int) -> Figures:
+def pickup(
+    contender: Contender, cluster: Cluster, *, count: int, within_s: float = GIVE_UP_AFTER_S
+) -> Figures:
     """An idle system; from the commit of a "run now" to its start."""
     with stage(contender, cluster) as on, on.workers():
         time.sleep(2)
         committed = [float(line) for line in on.run("pickup", count).split()]
-        on.wait_until(lambda: starts.count(on.starts) >= count)
+        on.wait_until(lambda: starts.count(on.starts) >= count, within_s)
         begun = {start.number: start.at for start in on.recorded()}
     waits = [begun[number] - at for number, at in enumerate(committed)]
     return {"p50_ms": quantile(waits, 0.5) * 1000, "p99_ms": quantile(waits, 0.99) * 1000}
 
 
 def herd(
-    contender: Contender, cluster: Cluster, *, count: int, workers: int, within_s: float = 60
+    contender: Contender,
+    cluster: Cluster,
+    *,
+    count: int,
+    workers: int,
+    within_s: float = HERD_OVER_AFTER_S,
 ) -> Figures:
     """Jobs that are all due at one instant; how late they start."""
     with stage(contender, cluster) as on:

@@ -51,6 +51,16 @@ class Contender:
     def folder(self) -> Path:
         return Path(__file__).parent / self.name.replace("-", "_")
 
+    def can_run(self, command: str, shared_store: bool = False) -> bool:
+        """Whether it knows a command, and may have several workers on one store where that is asked."""
+        return command in self.can and (self.several_nodes or not shared_store)
+
+    def prepare(self) -> None:
+        """Install what it needs; raises Unavailable with the reason where that cannot be."""
+        self.command()
+        if self.redis:
+            environments.redis_server()
+
     def command(self, *arguments: object) -> list[str]:
         """What runs a command of the contender; raises Unavailable when it cannot be installed."""
         return [*self._program(), *map(str, arguments)]
