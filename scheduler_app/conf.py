@@ -18,6 +18,8 @@ from scheduler_app.rules.commands import command_problems
 KINDS = ("task", "http", "management", "shell")
 """Of targets; what a site may switch on."""
 
+OWNERSHIPS = ("none", "tag")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerConfig:
@@ -99,6 +101,10 @@ class SchedulerConfig:
     kinds: tuple[str, ...] = ("task", "http")
     """The kinds of target that may be created and run: `task`, `http`, `management`, `shell`."""
 
+    ownership: str = "none"
+    """Whose jobs one sees and touches: `none`, everybody's; `tag`, one's own and those with a tag that is the name of one
+    of one's groups."""
+
     management_commands: tuple[str, ...] = ()
     """The Django commands that jobs of the kind `management` may run."""
 
@@ -154,6 +160,10 @@ class SchedulerConfig:
             for kind in self.kinds
             if kind not in KINDS
         ]
+        if self.ownership not in OWNERSHIPS:
+            found.append(
+                f"ownership must be one of {', '.join(OWNERSHIPS)}, got {self.ownership!r}."
+            )
         if self.secrets_directory and not self.secrets_directory.startswith("/"):
             found.append(
                 f"secrets_directory must be an absolute path, got {self.secrets_directory!r}."

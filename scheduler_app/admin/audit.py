@@ -10,7 +10,8 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from scheduler_app.models import AuditEntry, Job, Source, Verb
+from scheduler_app.access import visible
+from scheduler_app.models import AuditEntry, Source, Verb
 from scheduler_app.models.clock import DatabaseNow
 
 from .base import ReadOnlyAdmin
@@ -55,7 +56,7 @@ class WhoFilter(MenuFilter):
     parameter_name = "who"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        newest = AuditEntry.objects.order_by("-at", "-id").values_list("who", flat=True)
+        newest = visible.audit_entries().order_by("-at", "-id").values_list("who", flat=True)
         names = {*newest[:PEOPLE_AMONG], *([self.value()] if self.value() else [])}
         return [(name, printable(name)) for name in sorted(name for name in names if name)]
 
@@ -111,6 +112,10 @@ class AuditAdmin(ReadOnlyAdmin):
     search_help_text = "Job name, user or =id"
     actions = None
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEntry]:
+        """Those about what the user sees."""
+        return visible.audit_entries()
+
     def rows(self, request: HttpRequest, objects: Sequence[AuditEntry]) -> list[Deed]:
         """With their changes in words."""
         return deeds(objects)
@@ -128,7 +133,7 @@ class AuditAdmin(ReadOnlyAdmin):
             if wanted is None:
                 return queryset.none(), False
             return queryset.filter(object_kind__in=kinds, object_id=str(wanted)), False
-        found = Job.including_deleted.filter(name__icontains=term).order_by("-id")
+        found = visible.jobs_and_deleted().filter(name__icontains=term).order_by("-id")
         job_ids = list(found.values_list("pk", flat=True)[:JOBS_FOUND])
         return queryset.filter(Q(who=term) | Q(job_id__in=job_ids)), False
 

@@ -101,6 +101,12 @@ class SchedulerAdmin(_ModelAdmin):
         folder = f"{self.opts.model_name}/" if self.opts.model_name == "job" else ""
         return self.page(request, f"{folder}object_history.html", context)
 
+    def _get_obj_does_not_exist_redirect(
+        self, request: HttpRequest, opts: Any, object_id: str
+    ) -> HttpResponseRedirect:
+        """A 404, as on every other page: the stock way leads to the front page and says the id there."""
+        raise Http404(f"There is no such {opts.verbose_name}.")
+
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """Of columns none but those of the list's filters: `?arguments__password__startswith=a` would tell what is masked."""
         own = {getattr(filter, "parameter_name", None) for filter in self.get_list_filter(request)}

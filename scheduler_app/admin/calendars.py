@@ -15,6 +15,8 @@ from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
+from scheduler_app.access.ownership import current_view
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Calendar, Job
 from scheduler_app.rules.calendars import Days, read_days
@@ -110,10 +112,11 @@ class CalendarAdmin(SchedulerAdmin):
     fieldsets = ((None, {"fields": ("opened_at", "name", "description", "days")}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Calendar]:
-        """With the number of jobs that use each."""
-        return Calendar.objects.annotate(
-            jobs_count=Count("jobs", filter=Q(jobs__deleted_at=None), distinct=True)
-        )
+        """With the number of jobs that use each, of those that the user sees."""
+        counted = Q(jobs__deleted_at=None)
+        if (view := current_view()) is not None:
+            counted &= Q(jobs__in=view.jobs.values("pk"))
+        return Calendar.objects.annotate(jobs_count=Count("jobs", filter=counted, distinct=True))
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -190,7 +193,7 @@ class CalendarAdmin(SchedulerAdmin):
     def _users(self, request: HttpRequest, calendar: Calendar | None) -> list[Job]:
         if calendar is None:
             return []
-        jobs = Job.objects.filter(calendar=calendar).select_related("plan").order_by("name")
+        jobs = visible.jobs().filter(calendar=calendar).select_related("plan").order_by("name")
         return list(jobs.defer("arguments", "description")[:JOBS_SHOWN])
 
 

@@ -12,6 +12,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.lifecycle import CannotDo, Selection
 from scheduler_app.models import BulkOperation, BulkVerb
 from scheduler_app.rules.problems import Invalid
@@ -139,7 +140,7 @@ class ExecutionBulk(ReadOnlyAdmin):
         return HttpResponseRedirect(f"{url}?{query.urlencode()}" if back else url)
 
     def _operation(self, key: UUID) -> BulkOperation:
-        found: BulkOperation | None = BulkOperation.objects.filter(pk=key).first()
+        found: BulkOperation | None = visible.bulk_operations().filter(pk=key).first()
         if found is None:
             raise Http404("There is no such operation; it may have been pruned.")
         return found

@@ -12,9 +12,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
 
+from scheduler_app.access import visible
 from scheduler_app.lifecycle import Selection
 from scheduler_app.lifecycle.selecting import LONGEST_TEXT, MOST_ARGUMENTS
-from scheduler_app.models import Execution, Job, Node, Status, Trigger
+from scheduler_app.models import Execution, Node, Status, Trigger
 from scheduler_app.models.execution import LIVE, UNSUCCESSFUL
 
 from .display import clock, printable, zone_of
@@ -201,7 +202,7 @@ def in_words(selection: Selection) -> list[tuple[str, str]]:
     if selection.statuses:
         words.append(("Status", ", ".join(selection.statuses)))
     if selection.jobs is not None:
-        names = Job.including_deleted.filter(pk__in=selection.jobs).order_by("name")
+        names = visible.jobs_and_deleted().filter(pk__in=selection.jobs).order_by("name")
         shown = list(names.values_list("name", flat=True)[:10])
         more = len(selection.jobs) - len(shown)
         words.append(("Job", ", ".join(shown) + (f" and {more} more" if more > 0 else "")))
@@ -221,6 +222,8 @@ def in_words(selection: Selection) -> list[tuple[str, str]]:
     words += [("Argument", f"{path}: {value}") for path, value in selection.arguments]
     if selection.error:
         words.append(("Error contains", selection.error))
+    if selection.view is not None:
+        words.append(("Jobs", "those that whoever asked sees"))
     return words
 
 
@@ -244,7 +247,7 @@ def _search(text: str) -> tuple[dict[str, Any], tuple[tuple[int, str], ...]]:
     if not names:
         return parts, ()
     names = names[:NAMES_TAKEN]
-    jobs = Job.including_deleted.order_by("name")
+    jobs = visible.jobs_and_deleted().order_by("name")
     for name in names:
         jobs = jobs.filter(name__icontains=name)
     found = tuple(jobs.values_list("pk", "name")[: JOBS_NAMED + 1])

@@ -8,6 +8,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
+from scheduler_app.access import visible
 from scheduler_app.lifecycle import Selection
 from scheduler_app.lifecycle.selecting import TRIED, Key, count, find_page
 from scheduler_app.models import Execution
@@ -147,7 +148,8 @@ class ExecutionList(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
         """Without the large columns, their own and their jobs'."""
         return (
-            Execution.objects.for_lists()
+            visible.executions()
+            .for_lists()
             .select_related("job", "node")
             .defer("spec", "result", "traceback", "failures", "job__arguments", "job__description")
         )

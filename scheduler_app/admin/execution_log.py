@@ -9,6 +9,7 @@ from django.db.models import Count, F, Func, IntegerField, Q, Sum, Window
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import URLPattern, path
 
+from scheduler_app.access import visible
 from scheduler_app.models import Execution, LogChunk
 from scheduler_app.rules.ansi import COLOURS, PLAIN, STYLES, coloured
 from scheduler_app.rules.masking import masked_text
@@ -177,8 +178,8 @@ class ExecutionLog(ReadOnlyAdmin):
     def _status_of(self, request: HttpRequest, execution_id: int) -> bool:
         """Whether it lives; refuses those who may not see it."""
         self.require(self.has_view_permission(request))
-        found = self.get_queryset(request).filter(pk=execution_id)
-        execution: Execution | None = found.select_related(None).only("status").first()
+        found = visible.executions_by_id().filter(pk=execution_id)
+        execution: Execution | None = found.only("status").first()
         if execution is None:
             raise Http404("There is no such execution.")
         return execution.is_live

@@ -13,6 +13,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.access.rights import may_use
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Execution
@@ -194,7 +195,8 @@ class ExecutionPage(ReadOnlyAdmin):
 
     def _get_execution(self, execution_id: int) -> Execution:
         execution = (
-            Execution.objects.select_related("job", "node", "revision")
+            visible.executions_by_id()
+            .select_related("job", "node", "revision")
             .filter(pk=execution_id)
             .first()
         )

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from scheduler_app.models import Job
+from scheduler_app.access import visible
 
 from .display import printable
 
@@ -40,9 +40,9 @@ class JobFilter(MenuFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         chosen = whole_number(self.value())
         jobs = list(
-            Job.including_deleted.filter(pk=chosen).values_list("pk", "name")
+            visible.jobs_and_deleted().filter(pk=chosen).values_list("pk", "name")
             if chosen is not None
-            else Job.objects.order_by("name").values_list("pk", "name")[: JOBS_IN_MENU + 1]
+            else visible.jobs().order_by("name").values_list("pk", "name")[: JOBS_IN_MENU + 1]
         )
         return [(str(pk), printable(name)) for pk, name in jobs[:JOBS_IN_MENU]]
 

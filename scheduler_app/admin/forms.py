@@ -10,6 +10,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import QueryDict
 
 from scheduler_app.access import current_caller
+from scheduler_app.access.ownership import current_view, refusal_of_tags
 from scheduler_app.access.rights import refusal
 from scheduler_app.models import Job, JobRevision
 from scheduler_app.rules.masking import has_mask, is_same_place, masked, masked_text, unmasked
@@ -115,6 +116,11 @@ class JobForm(ArgumentsByField, _JobModelForm):
                     self.initial[name] = int(value) if value == int(value) else value
             self.initial["arguments"] = masked(self.instance.arguments)
             self.initial["target"] = masked_text(self.instance.target)
+        if (view := current_view()) is not None and view.groups:
+            self.fields["tags"].help_text = (
+                "Separated by commas. A job belongs to the groups that its tags name; yours are "
+                f"{', '.join(view.groups)}."
+            )
         self._stored_arguments = self.instance.arguments
         self._stored_target = self.instance.target
         kind = self._given("kind")
@@ -162,6 +168,15 @@ class JobForm(ArgumentsByField, _JobModelForm):
         if Job.objects.filter(name=name).exclude(pk=self.instance.pk).exists():
             raise ValidationError("There is a job with this name already.")
         return name
+
+    def clean_tags(self) -> list[str]:
+        """Refuse tags that give the job to others, or take it away from the user."""
+        tags: list[str] = self.cleaned_data["tags"]
+        is_new = self.instance.pk is None
+        before = None if is_new else self.instance.tags
+        if why := refusal_of_tags(tags, before=before, owner_id=self.instance.owner_id):
+            raise ValidationError(why)
+        return tags
 
     def clean_arguments(self) -> Any:
         """Put back the secrets that were shown as asterisks, unless they would go elsewhere now."""

@@ -8,7 +8,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from scheduler_app.models import Gap, GapReason, Job
+from scheduler_app.access import visible
+from scheduler_app.models import Gap, GapReason
 
 from .base import ReadOnlyAdmin
 from .filters import JobFilter, MenuFilter
@@ -43,7 +44,7 @@ class GapAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Gap]:
         """With their jobs, without the large columns of these."""
-        return Gap.objects.select_related("job").defer("job__arguments", "job__description")
+        return visible.gaps().select_related("job").defer("job__arguments", "job__description")
 
     def change_view(
         self,
@@ -62,7 +63,5 @@ class GapAdmin(ReadOnlyAdmin):
         term = search_term.replace("\x00", "").strip()
         if not term:
             return queryset, False
-        found = Job.including_deleted.filter(name__icontains=term[:200]).values_list(
-            "pk", flat=True
-        )
-        return queryset.filter(job_id__in=list(found[:200])), False
+        found = visible.jobs_and_deleted().filter(name__icontains=term[:200])
+        return queryset.filter(job_id__in=list(found.values_list("pk", flat=True)[:200])), False

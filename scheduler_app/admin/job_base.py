@@ -8,6 +8,7 @@ from typing import Any
 from django.http import Http404, HttpRequest
 from django.urls import reverse
 
+from scheduler_app.access import visible
 from scheduler_app.access.rights import may_use
 from scheduler_app.models import Execution, Job, JobPlan
 from scheduler_app.rules.masking import is_same_place, masked
@@ -29,7 +30,7 @@ class JobBase(SchedulerAdmin):
         return reverse("admin:scheduler_app_job_detail", args=[job_id])
 
     def _get_job(self, job_id: int) -> Job:
-        job: Job | None = Job.objects.select_related("plan").filter(pk=job_id).first()
+        job: Job | None = visible.jobs().select_related("plan").filter(pk=job_id).first()
         if job is None:
             raise Http404("There is no such job; it may have been deleted.")
         return job

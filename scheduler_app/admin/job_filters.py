@@ -8,6 +8,8 @@ from django.db import connections, models
 from django.db.models import Exists, Func, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
+from scheduler_app.access import visible
+from scheduler_app.access.ownership import in_sql
 from scheduler_app.conf import get_config
 from scheduler_app.models import Execution, Job, Pause, Status
 from scheduler_app.models.execution import FINISHED
@@ -21,7 +23,7 @@ CHOICES_SHOWN = 50
 """Queues and tags in a filter."""
 MENUS_SQL = """
 WITH job AS MATERIALIZED (
-    SELECT queue, timezone, tags FROM scheduler_app_job WHERE deleted_at IS NULL
+    SELECT queue, timezone, tags FROM scheduler_app_job WHERE deleted_at IS NULL AND {visible}
 )
 (SELECT DISTINCT 'queue', queue FROM job ORDER BY 2 LIMIT %(limit)s)
 UNION ALL
@@ -135,12 +137,13 @@ class ZoneFilter(MenuFilter):
 
 
 def menus_of(request: HttpRequest) -> dict[str, list[str]]:
-    """The queues, tags and zones of all jobs, asked for in one statement once a request."""
+    """The queues, tags and zones of the jobs that the caller sees, asked for in one statement once a request."""
     found: dict[str, list[str]] | None = getattr(request, "scheduler_menus", None)
     if found is None:
         found = {"queue": [], "tag": [], "zone": []}
+        only, view = in_sql("id")
         with connections[get_config().database].cursor() as cursor:
-            cursor.execute(MENUS_SQL, {"limit": CHOICES_SHOWN})
+            cursor.execute(MENUS_SQL.replace("{visible}", only), {"limit": CHOICES_SHOWN, **view})
             for kind, value in cursor.fetchall():
                 found[kind].append(value)
         request.scheduler_menus = found  # type: ignore[attr-defined]
@@ -149,16 +152,16 @@ def menus_of(request: HttpRequest) -> dict[str, list[str]]:
 
 def known_queues() -> list[str]:
     """The queues that jobs name."""
-    return list(
-        Job.objects.order_by("queue").values_list("queue", flat=True).distinct()[:CHOICES_SHOWN]
-    )
+    queues = visible.jobs().order_by("queue").values_list("queue", flat=True)
+    return list(queues.distinct()[:CHOICES_SHOWN])
 
 
 def known_tags() -> list[str]:
     """The tags that jobs have."""
     tag = Func("tags", function="unnest", output_field=models.CharField())
     return list(
-        Job.objects.annotate(tag=tag)
+        visible.jobs()
+        .annotate(tag=tag)
         .order_by("tag")
         .values_list("tag", flat=True)
         .distinct()[:CHOICES_SHOWN]

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.lifecycle.statistics import JobStatistics, job_statistics
 from scheduler_app.models import Job
@@ -77,7 +78,7 @@ class JobList(JobVerbs, JobResume):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         """Jobs with their plans; those without one have not been planned yet."""
-        jobs: QuerySet[Job] = Job.objects.select_related("plan")
+        jobs: QuerySet[Job] = visible.jobs().select_related("plan")
         return jobs
 
     def get_search_results(

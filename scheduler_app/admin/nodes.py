@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.conf import get_config
 from scheduler_app.lifecycle import CannotDo, statistics
 from scheduler_app.lifecycle.statistics import NodeStatistics
@@ -157,7 +158,8 @@ class NodeAdmin(ReadOnlyAdmin):
         self.require(self.has_view_permission(request))
         node = self._get_node(whole_number(object_id))
         held = (
-            Execution.objects.running()
+            visible.executions()
+            .running()
             .filter(node=node)
             .for_lists()
             .select_related("job")

@@ -14,8 +14,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.lifecycle import statistics
-from scheduler_app.models import Execution
 
 from . import panorama
 from .display import count_text
@@ -84,7 +84,8 @@ def failures_view(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
         _retry(request, group)
         return HttpResponseRedirect(reverse("admin:index"))
     executions = (
-        Execution.objects.filter(pk__in=group.execution_ids[:EXECUTIONS_SHOWN])
+        visible.executions()
+        .filter(pk__in=group.execution_ids[:EXECUTIONS_SHOWN])
         .select_related("job", "node")
         .for_lists()
         .defer("job__arguments", "job__description")

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone as django_timezone
 
+from scheduler_app.access import visible
 from scheduler_app.lifecycle import panorama
 from scheduler_app.lifecycle.panorama import Activity, Ahead, Appointment, Happened, Minute, Missing
 from scheduler_app.models import GapReason, Job
@@ -58,7 +59,7 @@ class Filters:
 
     def jobs(self) -> QuerySet[Job]:
         """The jobs that they leave in, by name."""
-        jobs: QuerySet[Job] = Job.objects.all()
+        jobs: QuerySet[Job] = visible.jobs()
         if self.tag:
             jobs = jobs.filter(tags__contains=[self.tag])
         if self.queue:

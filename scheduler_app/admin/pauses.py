@@ -11,6 +11,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 
 from scheduler_app import lifecycle
+from scheduler_app.access import NotAllowed, visible
+from scheduler_app.access.ownership import require_pause
 from scheduler_app.lifecycle import RUN_NONE, CannotDo
 from scheduler_app.models import Pause
 
@@ -53,6 +55,10 @@ class PauseAdmin(SchedulerAdmin):
     sortable_by = ()
     ordering = ("-paused_at", "-id")
     list_filter = (StandingFilter,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Pause]:
+        """Those that hold, or held, what the user sees."""
+        return visible.pauses()
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody edits a pause; `change_pause` lets people end it."""
@@ -111,7 +117,7 @@ class PauseAdmin(SchedulerAdmin):
                     reason=values["reason"],
                     until=values["until"],
                 )
-            except CannotDo as error:
+            except (CannotDo, NotAllowed) as error:
                 form.add_error(None, str(error))
             else:
                 self.say(request, f"Paused {pause}.")
@@ -142,9 +148,10 @@ class PauseAdmin(SchedulerAdmin):
     def resume_view(self, request: HttpRequest, pause_id: int) -> HttpResponse:
         """GET: what was missed, and which of it to run. POST: end it; without a choice only where there is none."""
         self.require(self.has_resume_permission(request))
-        pause = Pause.objects.filter(pk=pause_id).first()
+        pause = visible.pauses().filter(pk=pause_id).first()
         if pause is None:
             raise Http404("There is no such pause; it may have been pruned.")
+        require_pause(pause.scope, pause.value)
         missed, jobs = (0, 0)
         if pause.ended_at is None:
             missed, jobs = lifecycle.missed_by_pause(pause, now=pulse_of(request).now)

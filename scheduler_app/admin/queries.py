@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import connections
 
+from scheduler_app.access.ownership import in_sql
 from scheduler_app.conf import get_config
 
 LAST_RUNS_SQL = """
@@ -49,6 +50,7 @@ WHERE plan.next_fire_at IS NOT NULL
   AND plan.skip_at IS DISTINCT FROM plan.next_fire_at
   AND job.deleted_at IS NULL AND job.paused_at IS NULL
   AND (%(job_ids)s::bigint[] IS NULL OR job.id = ANY(%(job_ids)s))
+  AND {visible}
   AND NOT EXISTS (
       SELECT
       FROM scheduler_app_pause AS pause
@@ -65,12 +67,18 @@ LIMIT %(limit)s
 """
 
 CHOICES_SQL = """
-(SELECT DISTINCT true, queue FROM scheduler_app_job WHERE deleted_at IS NULL ORDER BY queue LIMIT %(limit)s)
+(
+    SELECT DISTINCT true, queue
+    FROM scheduler_app_job
+    WHERE deleted_at IS NULL AND {visible}
+    ORDER BY queue
+    LIMIT %(limit)s
+)
 UNION ALL
 (
     SELECT DISTINCT false, tag
     FROM scheduler_app_job CROSS JOIN LATERAL unnest(tags) AS tag
-    WHERE deleted_at IS NULL
+    WHERE deleted_at IS NULL AND {visible}
     ORDER BY tag
     LIMIT %(limit)s
 )
@@ -145,17 +153,20 @@ def pulse() -> Pulse:
 
 
 def next_up(*, limit: int, job_ids: Collection[int] | None = None) -> list[NextUp]:
-    """The jobs that fire next, by index however many there are."""
+    """The jobs that fire next, by index however many there are; of those that the caller sees."""
     wanted = None if job_ids is None else list(job_ids)
+    visible, view = in_sql("job.id")
     with _cursor() as cursor:
-        cursor.execute(NEXT_UP_SQL, {"limit": limit, "job_ids": wanted})
+        statement = NEXT_UP_SQL.replace("{visible}", visible)
+        cursor.execute(statement, {"limit": limit, "job_ids": wanted, **view})
         return [NextUp(*row) for row in cursor.fetchall()]
 
 
 def queues_and_tags(*, limit: int) -> tuple[list[str], list[str]]:
-    """What jobs name, by the alphabet."""
+    """What the jobs that the caller sees name, by the alphabet."""
+    visible, view = in_sql("id")
     with _cursor() as cursor:
-        cursor.execute(CHOICES_SQL, {"limit": limit})
+        cursor.execute(CHOICES_SQL.replace("{visible}", visible), {"limit": limit, **view})
         rows = cursor.fetchall()
     return [name for is_queue, name in rows if is_queue], [
         name for is_queue, name in rows if not is_queue

@@ -11,7 +11,8 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from scheduler_app.models import AuditEntry, Job
+from scheduler_app.access import visible
+from scheduler_app.models import AuditEntry
 
 from . import permissions
 from .base import ApiViewSet
@@ -66,7 +67,7 @@ class AuditViewSet(ApiViewSet[AuditEntry]):
     }
 
     def get_queryset(self) -> QuerySet[AuditEntry]:
-        return AuditEntry.objects.all()
+        return visible.audit_entries()
 
     def list(self, request: Request) -> Response:
         query = AuditQuery.of(request)
@@ -77,7 +78,7 @@ class AuditViewSet(ApiViewSet[AuditEntry]):
         if "verb" in query:
             entries = entries.filter(verb__in=query["verb"])
         if "job" in query:
-            entries = entries.filter(job=find_job(query["job"], Job.including_deleted.all()))
+            entries = entries.filter(job=find_job(query["job"], visible.jobs_and_deleted()))
         if "since" in query:
             entries = entries.filter(at__gte=query["since"])
         if "until" in query:

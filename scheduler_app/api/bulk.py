@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.lifecycle import MOST_RUNS, Run
 from scheduler_app.models import Job, Trigger
 from scheduler_app.rules.masking import mask_places, unmasked
@@ -178,8 +179,7 @@ class BulkJobsViewSet(ApiViewSet[Job]):
     }
 
     def get_queryset(self) -> QuerySet[Job]:
-        jobs: QuerySet[Job] = Job.objects.all()
-        return jobs
+        return visible.jobs()
 
     @action(detail=False, methods=["post"], serializer_class=BulkPauseSerializer)
     @idempotent

@@ -15,8 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.lifecycle import Selection
-from scheduler_app.models import BulkOperation, BulkVerb, Job, Node, Status, Trigger
+from scheduler_app.models import BulkOperation, BulkVerb, Node, Status, Trigger
 from scheduler_app.rules.problems import Problem
 
 from . import permissions
@@ -160,7 +161,7 @@ class BulkExecutionsViewSet(ApiViewSet[BulkOperation]):
     }
 
     def get_queryset(self) -> QuerySet[BulkOperation]:
-        return BulkOperation.objects.all()
+        return visible.bulk_operations()
 
     def list(self, request: Request) -> Response:
         query = PageQuery.of(request)
@@ -246,12 +247,14 @@ def selection_of(given: dict[str, Any]) -> Selection:
 def _job_ids(refs: list[int | str]) -> tuple[int, ...]:
     # What deleted jobs left behind can be chosen by their ids.
     ids = set(
-        Job.including_deleted.filter(pk__in=[ref for ref in refs if isinstance(ref, int)])
+        visible.jobs_and_deleted()
+        .filter(pk__in=[ref for ref in refs if isinstance(ref, int)])
         .order_by()
         .values_list("pk", flat=True)
     )
     by_name = dict(
-        Job.objects.filter(name__in=[ref for ref in refs if isinstance(ref, str)])
+        visible.jobs()
+        .filter(name__in=[ref for ref in refs if isinstance(ref, str)])
         .order_by()
         .values_list("name", "pk")
     )

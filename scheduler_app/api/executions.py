@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.models import Execution, Status
 from scheduler_app.rules.masking import masked, masked_text
 from scheduler_app.rules.spec import JobSpec
@@ -66,13 +67,8 @@ LIST_COLUMNS = (
 
 
 def executions_for_lists() -> QuerySet[Execution]:
-    return Execution.objects.select_related("job", "node").only(
-        *LIST_COLUMNS, "job__name", "node__name"
-    )
-
-
-def executions_in_detail() -> QuerySet[Execution]:
-    return Execution.objects.select_related("job", "node", "revision")
+    found = visible.executions().select_related("job", "node")
+    return found.only(*LIST_COLUMNS, "job__name", "node__name")
 
 
 class ExecutionSerializer(Selective):
@@ -210,7 +206,7 @@ class ExecutionViewSet(ApiViewSet[Execution]):
     }
 
     def get_queryset(self) -> QuerySet[Execution]:
-        return executions_in_detail()
+        return visible.executions_by_id().select_related("job", "node", "revision")
 
     def list(self, request: Request) -> Response:
         query = ExecutionQuery.of(request)
@@ -224,7 +220,8 @@ class ExecutionViewSet(ApiViewSet[Execution]):
     def latest(self, request: Request) -> Response:
         """The newest execution that the filters let through, such as ?job=NAME."""
         query = LatestQuery.of(request)
-        found = filter_executions(self.get_queryset(), query)
+        executions = visible.executions().select_related("job", "node", "revision")
+        found = filter_executions(executions, query)
         newest = NEWEST_FIRST.sorted(found, backwards=False).first()
         if newest is None:
             raise NotFound("No execution matches.")

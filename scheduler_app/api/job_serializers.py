@@ -14,6 +14,7 @@ from django.utils.functional import cached_property
 from rest_framework import serializers
 from rest_framework.fields import empty
 
+from scheduler_app.access.ownership import refusal_of_tags
 from scheduler_app.lifecycle import RUN_CHOICES, CannotDo, definitions, missed_while_paused
 from scheduler_app.lifecycle.definitions import WRITABLE
 from scheduler_app.models import Calendar, Execution, Job, database_now
@@ -214,7 +215,10 @@ class JobSerializer(Selective, Strict, serializers.ModelSerializer[Job]):
         read = attrs.pop("version", None)
         if self.instance is not None and read not in (None, self.instance.version):
             raise Stale(self.instance, status=409)
+        tags_before = None if self.instance is None else list(self.instance.tags)
         candidate = self._candidate(attrs)
+        if why := refusal_of_tags(candidate.tags, before=tags_before, owner_id=candidate.owner_id):
+            self.refuse([Problem("tags", why, given=shown(candidate.tags, "tags"))])
         try:
             candidate.full_clean()
         except ValidationError as error:

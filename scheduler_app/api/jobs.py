@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.conf import get_config
 from scheduler_app.lifecycle.statistics import job_statistics
 from scheduler_app.models import Job, Trigger, database_now
@@ -183,7 +184,7 @@ class JobViewSet(JobHistory):
     }
 
     def get_queryset(self) -> QuerySet[Job]:
-        jobs: QuerySet[Job] = Job.objects.select_related("plan", "owner", "calendar")
+        jobs: QuerySet[Job] = visible.jobs().select_related("plan", "owner", "calendar")
         return jobs
 
     # --- Reading ---

@@ -71,7 +71,7 @@ class SchedulerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _vitals()
         yield from _nodes()
-        yield from _queues(queue_depths())
+        yield from _queues(queue_depths(of_all=True))
         counts = read_tallies()
         yield _counter("fired", "Fire times that became executions.", counts[tallies.FIRED])
         yield _counter(

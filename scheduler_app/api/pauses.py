@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -13,7 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.models import Pause, PauseScope
+from scheduler_app.models.pause import PauseQuerySet
 from scheduler_app.rules.problems import Problem
 
 from . import permissions
@@ -99,12 +100,12 @@ class PauseViewSet(ApiViewSet[Pause]):
         "resume": Operation(answer=StandingPauseSerializer, body=NothingSerializer, conflicts=True),
     }
 
-    def get_queryset(self) -> QuerySet[Pause]:
-        return Pause.objects.all()
+    def get_queryset(self) -> PauseQuerySet:
+        return visible.pauses()
 
     def list(self, request: Request) -> Response:
         query = PauseQuery.of(request)
-        pauses = Pause.objects.all()
+        pauses = self.get_queryset()
         if query["state"] == "standing":
             pauses = pauses.standing()
         elif query["state"] == "ended":

@@ -11,6 +11,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
+from scheduler_app.access import visible
 from scheduler_app.models import Execution, Job, NodeState, PauseScope, Status, Trigger
 from scheduler_app.models.audit import Source, Verb
 from scheduler_app.models.job import TARGET_PLACE
@@ -233,7 +234,7 @@ def filter_executions(
 ) -> QuerySet[Execution]:
     """Raises NotFound for a job that does not exist."""
     if "job" in query:
-        executions = executions.filter(job=find_job(query["job"], Job.including_deleted.all()))
+        executions = executions.filter(job=find_job(query["job"], visible.jobs_and_deleted()))
     if "status" in query:
         executions = executions.filter(status__in=query["status"])
     if "trigger" in query:

@@ -13,6 +13,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from scheduler_app.access import visible
 from scheduler_app.lifecycle.impact import COUNTED_TO, Impact, SameSeconds, impact
 from scheduler_app.models import Calendar, CalendarMode, Job, OnClosed, database_now
 from scheduler_app.models.job import DayMatch
@@ -100,7 +101,7 @@ class PreviewSerializer(Strict):
         if id_or_name is None:
             return None
         try:
-            return find_job(id_or_name, Job.objects.select_related("plan", "calendar"))
+            return find_job(id_or_name, visible.jobs().select_related("plan", "calendar"))
         except NotFound as error:
             self.refuse([Problem("job", str(error.detail), given=shown(id_or_name))])
 

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from django.db import transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 
 from scheduler_app.access import current_caller, require_kinds
+from scheduler_app.access.ownership import current_view
 from scheduler_app.access.throttling import RUNS, spend_up_to_all
 from scheduler_app.conf import get_config
 from scheduler_app.models import BulkOperation, BulkVerb, Execution, Job, Status
@@ -110,6 +111,7 @@ class BulkCount:
 
 def count_bulk(verb: str, selection: Selection) -> BulkCount:
     """What `start_bulk` would do; changes nothing, and costs the same however much there is."""
+    selection = replace(selection, view=current_view())
     statuses = SUITABLE[BulkVerb(verb)]
     if verb == BulkVerb.CANCEL:
         reason = "asked to stop already"
@@ -152,6 +154,8 @@ def start_bulk(
     `key` is the caller's: the same key again is the same operation, however often it is sent. Raises CannotDo when
     it names another, Invalid for a selection that cannot be meant.
     """
+    # Nodes go on with it, and see what the caller sees now.
+    selection = replace(selection, view=current_view())
     stored = Selection.from_json(selection.to_json()).to_json()
     counted = count_bulk(verb, selection)
     caller = current_caller()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from scheduler_app.access import visible
+from scheduler_app.access.ownership import require_all_of
 from scheduler_app.models import Calendar, Job, Verb, acting_as
+from scheduler_app.models.job import JobQuerySet
 from scheduler_app.rules.differences import differences
 
 from . import notices
@@ -20,6 +23,8 @@ def save_calendar(calendar: Calendar, *, by: str) -> Calendar:
     with acting_as(by):
         is_new = calendar._state.adding
         before = None if is_new else Calendar.objects.select_for_update().get(pk=calendar.pk)
+        if before is not None and before.days != calendar.days:
+            require_all_of(_users(calendar.pk), "Another set of days")
         calendar.save()
         changes = differences(_told(before), _told(calendar))
         if changes:
@@ -37,6 +42,7 @@ def delete_calendar(calendar_id: int, *, by: str) -> bool:
         calendar = Calendar.objects.select_for_update().filter(pk=calendar_id).first()
         if calendar is None:
             return False
+        require_all_of(_users(calendar_id), "To delete this calendar")
         users = jobs_using(calendar_id)
         if users:
             raise CannotDo(
@@ -62,9 +68,14 @@ def _told(calendar: Calendar | None) -> dict[str, Any]:
 
 
 def jobs_using(calendar_id: int) -> list[str]:
-    """The names of the jobs that use it, the first thousand."""
-    names = Job.objects.filter(calendar=calendar_id).order_by("name").values_list("name", flat=True)
-    return list(names[:MOST_COUNTED])
+    """The names of the jobs that use it, of those that the caller sees; the first thousand."""
+    found = visible.jobs().filter(calendar=calendar_id).order_by("name")
+    return list(found.values_list("name", flat=True)[:MOST_COUNTED])
+
+
+def _users(calendar_id: int) -> JobQuerySet:
+    users: JobQuerySet = Job.objects.filter(calendar=calendar_id)
+    return users
 
 
 def _listed(names: list[str]) -> str:

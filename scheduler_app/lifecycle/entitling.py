@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from django.db.models.fields.json import KT
 
-from scheduler_app.access import current_caller, require_targets
+from scheduler_app.access import NotAllowed, current_caller, require_targets
+from scheduler_app.access.ownership import refusal_of_tags
 from scheduler_app.models import Execution, Job, JobRevision
 from scheduler_app.rules.spec import JobSpec
 
@@ -37,6 +38,13 @@ def require_targets_again(execution_ids: Iterable[int]) -> None:
         for execution in executions.only("spec", "revision__spec")
     )
     require_targets((spec.kind, spec.target) for spec in specs)
+
+
+def require_own_tags(job: Job, stored: Job | None) -> None:
+    """Raises NotAllowed when the job's new tags give it to a group of others, or take it away from the caller."""
+    before = None if stored is None else stored.tags
+    if why := refusal_of_tags(job.tags, before=before, owner_id=job.owner_id):
+        raise NotAllowed(why)
 
 
 def require_new_target(job: Job, stored: Job | None) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count
 
+from scheduler_app.access import visible
 from scheduler_app.models import Execution, Job, JobPlan, Status
 from scheduler_app.models.execution import LIVE
 from scheduler_app.rules.previewing import ClockChange, Preview, clock_changes, preview
@@ -66,7 +67,7 @@ def impact(spec: JobSpec, *, now: datetime, stored: Job | None = None) -> Impact
 
 
 def _same_seconds(found: Preview, *, now: datetime, of: Job | None) -> SameSeconds:
-    """The other jobs whose next fire time is one of these, of the next 24 hours; one query over an index."""
+    """Of the other jobs that the caller sees, those whose next fire time is one of these, of the next 24 hours."""
     moments = [
         fire_time.at
         for fire_time in found.fire_times
@@ -74,7 +75,7 @@ def _same_seconds(found: Preview, *, now: datetime, of: Job | None) -> SameSecon
     ]
     names: list[str] = []
     if moments:
-        plans = JobPlan.objects.filter(next_fire_at__in=moments, job__deleted_at=None)
+        plans = visible.plans().filter(next_fire_at__in=moments, job__deleted_at=None)
         if of is not None:
             plans = plans.exclude(pk=of.pk)
         by_time = plans.order_by("next_fire_at").values_list("job__name", flat=True)

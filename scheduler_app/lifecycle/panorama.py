@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import connections
 
+from scheduler_app.access.ownership import in_sql
 from scheduler_app.conf import get_config
 from scheduler_app.rules.firing import Suspension
 from scheduler_app.rules.problems import Invalid
@@ -30,13 +31,13 @@ ACTIVE_SQL = """
 WITH happened AS MATERIALIZED (
     SELECT job_id, status
     FROM scheduler_app_execution
-    WHERE scheduled_for >= %(start)s AND scheduled_for < %(end)s
+    WHERE scheduled_for >= %(start)s AND scheduled_for < %(end)s AND {visible}
     ORDER BY scheduled_for DESC
     LIMIT %(limit)s
 ), missing AS MATERIALIZED (
     SELECT job_id
     FROM scheduler_app_gap
-    WHERE last_at >= %(start)s AND first_at < %(end)s
+    WHERE last_at >= %(start)s AND first_at < %(end)s AND {visible}
     ORDER BY last_at DESC
     LIMIT %(limit)s
 )
@@ -51,7 +52,7 @@ FROM (
     UNION ALL
     SELECT job_id, false, false, false
     FROM scheduler_app_jobplan
-    WHERE next_fire_at < %(end)s AND next_fire_at >= %(start)s
+    WHERE next_fire_at < %(end)s AND next_fire_at >= %(start)s AND {visible}
 ) AS found
 GROUP BY job_id
 """
@@ -165,8 +166,10 @@ class Ahead:
 
 
 def active_jobs(start: datetime, end: datetime) -> dict[int, Activity]:
-    """The jobs that have an execution, a gap or their next fire time in [start, end)."""
-    rows = _rows(ACTIVE_SQL, {"start": start, "end": end, "limit": ACTIVITY_READ})
+    """The jobs that the caller sees and that have an execution, a gap or their next fire time in [start, end)."""
+    visible, view = in_sql()
+    statement = ACTIVE_SQL.replace("{visible}", visible)
+    rows = _rows(statement, {"start": start, "end": end, "limit": ACTIVITY_READ, **view})
     return {job_id: Activity(*flags) for job_id, *flags in rows}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
+from scheduler_app.access.ownership import NOBODY, View
 from scheduler_app.models import Execution, Job, JobRevision, Status, Trigger
 from scheduler_app.models.execution import LIVE, UNSUCCESSFUL
 from scheduler_app.rules.masking import is_secret_key
@@ -55,6 +56,8 @@ class Selection:
     text, whichever is there."""
     error: str = ""
     """Within the error line, in any case."""
+    view: View | None = None
+    """Of jobs that somebody with this view sees; None for everybody's."""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Selection:
@@ -92,6 +95,8 @@ class Selection:
 
     def indexed(self, executions: QuerySet[Execution]) -> QuerySet[Execution]:
         """Those that the conditions with an index let through."""
+        if self.view is not None:
+            executions = executions.filter(job__in=self.view.jobs.values("pk"))
         if self.ids is not None:
             executions = executions.filter(pk__in=self.ids)
         if self.jobs is not None and len(self.jobs) < 2:
@@ -256,6 +261,8 @@ def _meanings(value: str) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, View):
+        return value.to_json()
     if isinstance(value, datetime):
         return value.isoformat()
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
@@ -288,6 +295,7 @@ class _Reader:
             until=until,
             arguments=self._arguments(),
             error=self._text("error", self._values.get("error", "")),
+            view=self._view(),
         )
         if self._problems:
             raise Invalid(self._problems)
@@ -335,6 +343,14 @@ class _Reader:
             self._refuse(name, "must be a moment with its offset, as 2030-01-31T09:00:00Z")
             return None
         return found
+
+    def _view(self) -> View | None:
+        value = self._values.get("view")
+        try:
+            return None if value is None else View.from_json(value)
+        except ValueError as error:
+            self._refuse("view", f"cannot be read: {error}")
+            return NOBODY
 
     def _arguments(self) -> tuple[tuple[str, str], ...]:
         found = self._list("arguments")

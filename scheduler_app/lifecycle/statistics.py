@@ -2,7 +2,7 @@
 
 Each function is one statement, by index, and reads a bounded number of rows however large the tables are: the newest
 of each job, of each slice of time, of the failures. Where a bound was reached the answer says so. `job_ids` leaves only
-these jobs; None means all, enqueued tasks included.
+these jobs; None means all that the caller sees, enqueued tasks included for who sees everything.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import connections
 
+from scheduler_app.access.ownership import in_sql
 from scheduler_app.conf import get_config
 from scheduler_app.models import database_now
 from scheduler_app.rules.fingerprints import fingerprint, last_own_place
@@ -428,9 +429,12 @@ def error_groups(
     return ErrorGroups(list(groups.values()), is_capped=len(rows) >= limit)
 
 
-def queue_depths(*, job_ids: Collection[int] | None = None) -> list[QueueDepth]:
-    """Every queue in which something waits or runs, by name."""
-    return [QueueDepth(*row) for row in _rows(QUEUES_SQL, {"limit": DEPTH_COUNTED_TO}, job_ids)]
+def queue_depths(
+    *, job_ids: Collection[int] | None = None, of_all: bool = False
+) -> list[QueueDepth]:
+    """Every queue in which something waits or runs, by name; `of_all` counts also what the caller does not see."""
+    rows = _rows(QUEUES_SQL, {"limit": DEPTH_COUNTED_TO}, job_ids, of_all=of_all)
+    return [QueueDepth(*row) for row in rows]
 
 
 def running_now(*, limit: int, job_ids: Collection[int] | None = None) -> list[Running]:
@@ -463,13 +467,18 @@ def node_statistics(
 
 
 def _rows(
-    statement: str, parameters: dict[str, Any], job_ids: Collection[int] | None = None
+    statement: str,
+    parameters: dict[str, Any],
+    job_ids: Collection[int] | None = None,
+    *,
+    of_all: bool = False,
 ) -> list[tuple[Any, ...]]:
-    """The statement's rows, `{only}` in it filled in."""
-    only = "true"
+    """The statement's rows, `{only}` in it filled in: these jobs, of those that the caller sees."""
+    only, view = ("true", {}) if of_all else in_sql()
+    parameters = {**parameters, **view}
     if job_ids is not None:
-        only = "job_id = ANY(%(job_ids)s)"
-        parameters = {**parameters, "job_ids": list(job_ids)}
+        only += " AND job_id = ANY(%(job_ids)s)"
+        parameters["job_ids"] = list(job_ids)
     with connections[get_config().database].cursor() as cursor:
         cursor.execute(statement.replace("{only}", only), parameters)
         return list(cursor.fetchall())

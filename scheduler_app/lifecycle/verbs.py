@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from django.db.models import F
 
+from scheduler_app.access.ownership import require_pause
 from scheduler_app.access.throttling import RUNS, spend_up_to_all
 from scheduler_app.models import (
     Execution,
@@ -30,7 +31,12 @@ from scheduler_app.rules.differences import differences
 
 from . import auditing, backfilling, locks, notices
 from .auditing import Subject, of_job, record
-from .entitling import require_new_target, require_targets_again, require_targets_of
+from .entitling import (
+    require_new_target,
+    require_own_tags,
+    require_targets_again,
+    require_targets_of,
+)
 from .fences import JOB_IS_GONE
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .running import Run, check_arguments, insert_runs, may_run
@@ -163,15 +169,17 @@ def save_job(job: Job, *, by: str) -> Job:
     with acting_as(by):
         if job._state.adding:
             require_new_target(job, None)
+            require_own_tags(job, None)
             job.save()
             record(Verb.JOB_CREATE, [of_job(job, auditing.definition_changes(job))], by=by)
         else:
             before = (
                 Job.including_deleted.select_for_update()
-                .only("version", "owner", "kind", "target", "arguments")
+                .only("version", "owner", "tags", "kind", "target", "arguments")
                 .get(pk=job.pk)
             )
             require_new_target(job, before)
+            require_own_tags(job, before)
             job.save(update_fields=_DEFINITION)
             job.refresh_from_db(fields=_WRITTEN_BY_VERBS)
             changes = differences({"owner": before.owner_id}, {"owner": job.owner_id})
@@ -337,11 +345,12 @@ def _record_skip(
 def pause_scope(
     scope: str, value: str = "", *, by: str, reason: str = "", until: datetime | None = None
 ) -> Pause:
-    """Pause a queue, a tag or everything. Raises CannotDo when that is paused already."""
+    """Pause a queue, a tag or everything. Raises CannotDo when that is paused already, NotAllowed when it holds others' jobs."""
     if scope not in PauseScope.values or (scope == PauseScope.ALL) != (value == ""):
         raise CannotDo("Pause 'all' without a value, or 'queue' or 'tag' with its name.")
     if until is not None and until <= database_now():
         raise CannotDo(f"The pause would end at {until:%Y-%m-%d %H:%M:%S %Z}, which is over.")
+    require_pause(scope, value)
     with transaction_on_psycopg() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.PAUSES])
         standing = Pause.objects.filter(scope=scope, value=value, ended_at=None)
@@ -372,6 +381,7 @@ def resume_scope(pause_id: int, *, by: str, run: str = RUN_NONE) -> bool:
         pause = Pause.objects.filter(pk=pause_id, ended_at=None).first()
         if pause is None:
             return False
+        require_pause(pause.scope, pause.value)
         Pause.objects.filter(pk=pause_id).update(ended_at=DatabaseNow(), ended_by=by)
         changes = {} if run == RUN_NONE else differences({}, {"run": run})
         record(Verb.PAUSE_END, [Subject("pause", pause_id, str(pause), changes=changes)], by=by)

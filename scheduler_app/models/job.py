@@ -373,10 +373,13 @@ class Job(models.Model):
             models.Index(
                 fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="job_deleted"
             ),
+            # Whose they are, and which have a tag.
+            GinIndex(fields=["tags"], name="job_tags"),
         ]
         permissions = [
             ("run_job", "Can run jobs, and cancel and retry executions"),
             ("pause_job", "Can pause and resume jobs"),
+            ("see_all_jobs", "Sees everybody's jobs where they belong to groups"),
             # What jobs may do; `access.rights` adds one for each task and command that is known.
             ("use_task", "May let jobs run any task"),
             ("use_http", "May let jobs call any HTTP endpoint"),

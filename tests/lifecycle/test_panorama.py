@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection as django_connection
 
+from scheduler_app.access.ownership import OWN_JOBS_SQL
 from scheduler_app.lifecycle import panorama
 from scheduler_app.models import Gap, Job, JobPlan, Pause, Status, Trigger
 
@@ -153,7 +154,11 @@ def test_too_many_fire_times_are_left_out_and_said_to_be(clock: ClusterClock, mo
 @pytest.mark.parametrize(
     ("statement", "parameters"),
     [
-        (panorama.ACTIVE_SQL, {"limit": 10}),
+        (panorama.ACTIVE_SQL.replace("{visible}", "true"), {"limit": 10}),
+        (
+            panorama.ACTIVE_SQL.replace("{visible}", f"job_id IN {OWN_JOBS_SQL}"),
+            {"limit": 10, "view_user": "1", "view_groups": ["ours"]},
+        ),
         (panorama.HAPPENED_SQL, {"limit": 10, "job_ids": [1, 2], "bin_s": 60}),
         (panorama.MISSING_SQL, {"limit": 10, "job_ids": [1, 2]}),
     ],

@@ -274,6 +274,7 @@ ABSENT = {"GET scheduler:failures"}
 QUERIES = {
     "admin:scheduler_app_execution_bulk": "?verb=cancel",
     "api:job-explain": "?at=2030-01-01T12:00:00Z",
+    "api:schedule-describe": "?schedule=@hourly",
 }
 """What an address asks for before it answers."""
 
@@ -289,7 +290,7 @@ def address(route: Route, world: dict[str, Any]) -> str:
             case "app_label":
                 values[parameter] = "scheduler_app"
             case "fingerprint":
-                values[parameter] = "0123456789abcdef"
+                values[parameter] = world.get(parameter, "0123456789abcdef")
             case "content_type_id" | "url":
                 values[parameter] = "1"
             case "job_id" | "execution_id" | "pause_id" | "node_id":

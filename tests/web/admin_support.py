@@ -207,6 +207,15 @@ class Browser:
         self.status = 0
         self.errors: dict[str, list[str]] = {}
 
+    @classmethod
+    def of(cls, user: Any) -> Browser:
+        """Somebody whom there is already."""
+        browser = cls.__new__(cls)
+        browser.client, browser.user = Client(enforce_csrf_checks=True), user
+        browser.client.force_login(user)
+        browser.page, browser.status, browser.errors = Page("", ""), 0, {}
+        return browser
+
     def open(self, address: str) -> Page:
         """Go to an address; follows redirects."""
         return self._arrive(address, self.client.get(address, follow=True))
