@@ -71,7 +71,9 @@ def walk(client: Client) -> Iterator[tuple[str, str]]:
             and (not route.parameters or is_open(route))
         ):
             found = client.get(where_of(route) + QUERIES.get(route.name, ""))
-            assert found.status_code in (200, 302), (route.name, found.status_code)
+            # Nothing ticks here, which health says after a while.
+            known = (200, 302, 503) if route.name == "api:health" else (200, 302)
+            assert found.status_code in known, (route.name, found.status_code)
             yield route.name, found.content.decode(errors="replace")
 
 
