@@ -36,7 +36,7 @@ faults-long: venv-dev ## the same for release candidates, and an hour of everyth
 	@FAULTS=long exec $(BIN)/python -m pytest -n $(WORKERS) tests/faults $(ARGS)
 
 test-schema: venv-dev ## hold the API to its document for long: every phase of schemathesis (SCHEMA_EXAMPLES=100 SCHEMA_SEED=1)
-	@SCHEMA_PHASES=examples,coverage,fuzzing,stateful SCHEMA_EXAMPLES=$${SCHEMA_EXAMPLES:-100} \
+	@SCHEMA_PHASES=$${SCHEMA_PHASES:-examples,coverage,fuzzing,stateful} SCHEMA_EXAMPLES=$${SCHEMA_EXAMPLES:-100} \
 		exec $(BIN)/python -m pytest -n 0 -s tests/web/test_api_contract.py $(ARGS)
 
 VENV_CLIENT := .venv-client

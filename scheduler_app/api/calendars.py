@@ -35,6 +35,9 @@ ORDERS = {
 }
 
 
+EXAMPLE = {"name": "holidays", "days": "2030-01-01\n2030-12-24 - 2030-12-26"}
+
+
 class CalendarSerializer(Selective, Strict, serializers.ModelSerializer[Calendar]):
     """Days under a name, one day or range a line; an edit of them plans the jobs anew that use it."""
 
@@ -121,16 +124,22 @@ class CalendarViewSet(ApiViewSet[Calendar]):
             status=201,
             body=CalendarDetailSerializer,
             conflicts=True,
-            example={"name": "holidays", "days": "2030-01-01\n2030-12-24 - 2030-12-26"},
+            example=EXAMPLE,
             links=links_to(
                 *("calendar_retrieve", "calendar_update", "calendar_destroy"), calendar="id"
             ),
         ),
         "update": Operation(
-            answer=CalendarDetailSerializer, body=CalendarDetailSerializer, conflicts=True
+            answer=CalendarDetailSerializer,
+            body=CalendarDetailSerializer,
+            conflicts=True,
+            example=EXAMPLE,
         ),
         "partial_update": Operation(
-            answer=CalendarDetailSerializer, body=CalendarDetailSerializer, conflicts=True
+            answer=CalendarDetailSerializer,
+            body=CalendarDetailSerializer,
+            conflicts=True,
+            example={"days": "2030-12-24 - 2030-12-26"},
         ),
         "destroy": Operation(status=204, conflicts=True),
     }

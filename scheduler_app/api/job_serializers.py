@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models
@@ -50,10 +50,18 @@ from .fields import (
 from .links import Links
 
 
+def _is_given(name: str) -> dict[str, Any]:
+    return {"properties": {name: {"type": "integer"}}, "required": [name]}
+
+
 class JobSerializer(Selective, Strict, serializers.ModelSerializer[Job]):
     """A job: its definition, which can be written, and what became of it, which cannot."""
 
     noun = "a job"
+    together: ClassVar[Mapping[str, Any]] = {
+        "if": {"anyOf": [_is_given("memory_limit_mb"), _is_given("cpu_limit_s")]},
+        "then": {"properties": {"isolation": {"const": "process"}}, "required": ["isolation"]},
+    }
 
     serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
         models.CharField: TextField,

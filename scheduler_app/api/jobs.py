@@ -254,7 +254,8 @@ class JobViewSet(JobHistory):
     def _create_named(self, request: Request, name: str) -> Response:
         """For PUT: the job of this name, which there was none of a moment ago."""
         permissions.require(request, permissions.ADD_JOB)
-        if request.headers.get("If-Match") is not None:
+        _tags(request, IF_NONE_MATCH)
+        if _tags(request, IF_MATCH) is not None:
             raise PreconditionFailed(f"There is no job {shown(name)!r} to be edited.")
         given = request.data.get("name", name) if isinstance(request.data, Mapping) else name
         if given != name:
@@ -391,7 +392,13 @@ def require_match(request: Request, job: Job) -> None:
 
 
 def _names(request: Request, header: str, job: Job) -> bool | None:
-    """Whether the tags of a header name the job as it is; None without the header. Raises Refused for what is no tag."""
+    """Whether the tags of a header name the job as it is; None without the header."""
+    tags = _tags(request, header)
+    return None if tags is None else bool(tags & {"*", str(job.version)})
+
+
+def _tags(request: Request, header: str) -> set[str] | None:
+    """What a header names; None without it. Raises Refused for what is no tag."""
     given = request.headers.get(header)
     if given is None:
         return None
@@ -401,5 +408,4 @@ def _names(request: Request, header: str, job: Job) -> bool | None:
             [Problem(header, message, given=shown(given), allowed='*, or ETags such as "3"')]
         )
     # A proxy that compresses turns "5" into W/"5".
-    tags = {tag.strip().removeprefix("W/").strip('"') for tag in given.split(",")}
-    return bool(tags & {"*", str(job.version)})
+    return {tag.strip().removeprefix("W/").strip('"') for tag in given.split(",")}

@@ -61,7 +61,12 @@ ANY_TEXT = r"^[^\u0000]*$"
 NO_BLANK_TEXT = rf"^[^\u0000]*[^\u0000{_BLANK}][^\u0000]*$"
 MOMENT = r"^(19[7-9][0-9]|20[0-9]{2}|2100)-"
 """The years that a moment may lie in; `date-time` says the rest."""
-FORMATS = {"schedule": "schedule", "timezone": "time-zone", "target": "target"}
+FORMATS = {
+    "schedule": "schedule",
+    "timezone": "time-zone",
+    "target": "target",
+    "calendar": "calendar-name",
+}
 """Of fields whose texts mean something that no pattern can say."""
 
 
@@ -218,7 +223,8 @@ class Schema(AutoSchema):
         if direction == "request" and isinstance(serializer, Strict):
             # What is not known is refused, not ignored.
             schema["additionalProperties"] = False
-            schema.update(serializer.together)
+            # Of an edit some fields are those that are stored.
+            schema.update({} if serializer.partial else serializer.together)
         if direction == "response" and isinstance(serializer, Selective):
             # `fields` leaves any of them out.
             schema.pop("required", None)

@@ -46,7 +46,7 @@ class Query(Strict):
         given: dict[str, Any] = {}
         fields = cls().fields
         for name, values in request.query_params.lists():
-            if name == api_settings.URL_FORMAT_OVERRIDE:
+            if name == api_settings.URL_FORMAT_OVERRIDE and all(values):
                 # Chose the renderer; the browsable API has it in its links.
                 continue
             if isinstance(fields.get(name), serializers.ListField):

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 import scheduler_app.middleware  # noqa: F401 - it hears of new connections
 from scheduler_app.access import RequestCaller, calling
-from scheduler_app.models import Job, JobRevision
+from scheduler_app.models import Calendar, Job, JobRevision
 from scheduler_app.models.clock import is_too_slow
 from tests.web.admin_support import EXECUTIONS, JOBS
 from tests.web.api_support import API, client_of, make_execution, make_job, make_user
@@ -56,15 +56,21 @@ def test_s04_what_the_scheduler_writes_cannot_be_given(name: str) -> None:
     answers = [
         client.patch(f"{API}/jobs/{job.pk}/", body),
         client.post(f"{API}/jobs/", {"name": "new", "target": ECHO, **body}),
+        client.post(f"{API}/jobs/", {"name": "plain", "target": ECHO}),
     ]
 
     # Refused, or ignored where an answer is sent back as it was read; never taken.
     assert all(answer.status_code in (200, 201, 400) for answer in answers)
     after = Job.objects.filter(pk=job.pk).values().get()
     assert after == before
-    for made in Job.objects.filter(name="new"):
-        assert (made.paused_at, made.deleted_at, made.version) == (None, None, 1)
-        assert made.owner_id not in (None, stranger.pk)
+    of_its_own = ("id", "name", "created_at", "updated_at")
+    [plain] = (left_out(of_its_own, row) for row in Job.objects.filter(name="plain").values())
+    for made in Job.objects.filter(name="new").values():
+        assert left_out(of_its_own, made) == plain
+
+
+def left_out(names: tuple[str, ...], row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
 
 
 def test_s04_the_form_takes_no_field_that_it_does_not_show(boss: Client) -> None:
@@ -168,6 +174,18 @@ def test_s13_s23_no_filter_search_or_order_is_a_pattern_or_sql(text: str, boss: 
         for name in ("q", "o", "state", "status", "job", "tag", "p", "error", "arguments"):
             assert boss.get(where, {name: text}).status_code in (200, 302, 400), (where, name)
     assert Job.objects.count() == 1
+
+
+def test_s13_a_search_means_what_it_says(boss: Client) -> None:
+    make_job(name="a.b"), make_job(name="axb"), Calendar.objects.create(name="axb")
+    api = client_of("admin")
+
+    for text, found in (("a.b", ["a.b"]), ("a%b", []), ("a_b", []), ("(", []), ("[a", [])):
+        jobs = api.get(f"{API}/jobs", {"search": text}).json()["results"]
+        assert [job["name"] for job in jobs] == found, text
+        assert not api.get(f"{API}/calendars", {"search": text}).json()["results"], text
+        page = boss.get(JOBS, {"q": text}).content.decode()
+        assert ("axb" in page, "a.b</" in page) == (False, bool(found)), text
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ schemathesis.openapi.format("date-time", MOMENTS.map(datetime.isoformat))
 schemathesis.openapi.format("schedule", st.sampled_from(SCHEDULES))
 schemathesis.openapi.format("time-zone", st.sampled_from(ZONES))
 schemathesis.openapi.format("etag", st.sampled_from(['"1"', '"2"', 'W/"1"', '"1", "2"', "1", "*"]))
+schemathesis.openapi.format("calendar-name", st.just("contract"))
 schemathesis.openapi.format("target", st.sampled_from(TARGETS))
 
 BEYOND = {

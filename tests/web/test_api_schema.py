@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -200,3 +201,48 @@ def test_the_document_says_what_fields_ask_of_each_other_and_of_texts(
     schema = {**document, "$ref": f"#/components/schemas/{component}"}
 
     assert Draft202012Validator(schema).is_valid(body) is fits
+
+
+def test_every_link_can_be_followed(document: dict[str, Any]) -> None:
+    """What an operation answered can be asked about as the document says, whatever the state makes of it."""
+    admin = client_of("admin")
+    by_id = {one["operationId"]: (path, method, one) for path, method, one in operations(document)}
+    followed = 0
+    for path, method, operation in operations(document):
+        for status, described in operation["responses"].items():
+            if "links" not in described:
+                continue
+            made = admin.generic(
+                method.upper(),
+                path.replace("{job}", str(make_job(on_overlap="allow").pk)),
+                json.dumps(body_of(operation)),
+                content_type="application/json",
+            )
+            assert made.status_code == int(status), (path, made.content)
+            # Deleted last.
+            for link in sorted(
+                described["links"].values(), key=lambda link: "destroy" in str(link)
+            ):
+                where, verb, target = by_id[link["operationId"]]
+                for name, expression in link["parameters"].items():
+                    value = made.json()[expression.removeprefix("$response.body#/")]
+                    where = where.replace(f"{{{name}}}", str(value))
+                answer = admin.generic(
+                    verb.upper(),
+                    where,
+                    json.dumps(body_of(target)) if "requestBody" in target else "",
+                    content_type="application/json",
+                )
+                assert str(answer.status_code) in target["responses"], (where, answer.content)
+                assert answer.status_code not in (400, 404), (where, answer.content)
+                followed += 1
+    assert followed > 20
+
+
+def body_of(operation: dict[str, Any]) -> Any:
+    """The example of a body, which is to be done and not only looked at."""
+    [content] = operation["requestBody"]["content"].values()
+    if "arguments" in str(content.get("examples")):
+        return {}
+    found = next(iter(content.get("examples", {}).values()), {"value": {}})["value"]
+    return {name: value for name, value in found.items() if name not in ("dry_run", "version")}
