@@ -111,6 +111,8 @@ def test_s17_only_formats_with_constant_text_make_markup() -> None:
 def test_s19_nothing_writes_spreadsheets() -> None:
     """There is no CSV to inject into; whoever adds one escapes what begins with = + - @ and says so here."""
     assert users_of("csv", "openpyxl", "xlsxwriter") == set()
+    for path in SOURCES:
+        assert not re.search(r"text/csv|ms-excel|spreadsheet", path.read_text()), path
 
 
 class Bomb:
@@ -140,6 +142,17 @@ def test_s26_nothing_calls_out_but_the_guarded_client() -> None:
         "jobscheduler/management/commands/runlocal.py",
     }
     assert users_of("smtplib", "send_mail") == set()
+    assert users_of("socket", only_imports=True) <= {
+        "scheduler_app/targets/guarded_http.py",
+        # The name of this machine, pairs of sockets between its processes, the drill's own cable, a free port.
+        *(
+            f"scheduler_app/engine/{name}.py"
+            for name in ("node", "watchdog", "children", "template")
+        ),
+        "scheduler_app/management/commands/runscheduler.py",
+        "scheduler_app/management/drill/proxy.py",
+        "jobscheduler/management/commands/runlocal.py",
+    }
 
 
 def test_s28_every_dependency_is_pinned_for_every_python() -> None:
@@ -164,3 +177,17 @@ def test_s28_nothing_is_fetched_when_a_page_is_shown() -> None:
         assert not re.search(
             r"""(src|href)=["']?(https?:)?//|url\(["']?https?:""", path.read_text()
         )
+
+
+def test_every_threat_of_the_documentation_has_tests_of_its_number() -> None:
+    rows = re.findall(
+        r"^\| S(\d+) \|.*\| ?([^|]*)\|$", (ROOT / "docs" / "security.md").read_text(), re.M
+    )
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+
+    assert [int(number) for number, _ in rows] == list(range(1, 31))
+    for number, proof in rows:
+        named = re.search(rf"def test_(s\d\d_)*s{int(number):02}_", tests)
+        assert named or proof.strip() == "–", f"S{number}"
+        for path in re.findall(r"`(tests/[^`]+)`", proof):
+            assert (ROOT / path).exists(), path
