@@ -151,7 +151,7 @@ class Child:
         }
         with suppress(TargetFailed):  # a secret is missing, as the child will find and say
             # Known here, secrets are hidden in the log; the child looks them up itself.
-            resolve(spec.arguments)
+            resolve(execution.arguments)
         ours, theirs = socket.socketpair()
         output, output_theirs = os.pipe()
         try:

@@ -97,7 +97,7 @@ def raised(error: BaseException, *, with_traceback: bool = True, **values: Any) 
 
 
 def _stored(value: object) -> str:
-    return scrub(json.dumps(storable_json(value)))
+    return "null" if value is None else scrub(json.dumps(storable_json(value)))
 
 
 def perform(execution: CurrentExecution, kind: str) -> Ending:

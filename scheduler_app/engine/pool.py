@@ -24,7 +24,11 @@ logger = logging.getLogger(__name__)
 
 OVERSEE_INTERVAL_S = 0.1
 AHEAD_S = 0.1
-AHEAD_LIMIT = 500
+BALANCE_S = 0.002
+SHORT_S = 0.001
+"""Tasks that take less are done by few threads while the process is busy for this part of the time:"""
+SATURATED = 0.6
+AHEAD_LIMIT = 1000
 SHORTEST_S = 0.0001
 TERM_S = 1.0
 """How long a child process has between SIGTERM and SIGKILL."""
@@ -78,6 +82,7 @@ class Pool:
         for _ in range(self._threads):
             self._start_worker()
         start_guarded("overseer", self._oversee, self._closing)
+        start_guarded("foreman", self._balance, self._closing)
 
     @property
     def busy(self) -> int:
@@ -209,6 +214,19 @@ class Pool:
             # The runner's own mistake; the worker and the record must survive it.
             logger.exception("the runner failed execution=%s", attempt.claimed.id)
             return runner.internal_error(attempt, self._clock, self._node_name)
+
+    def _balance(self) -> None:
+        """More threads help as long as the process does not keep a core busy: what they do must be waiting, then."""
+        while not self._closing.is_set():
+            if not self.queue.wait_until_filled(1.0):
+                continue
+            cpu_s, began = time.process_time(), time.monotonic()
+            time.sleep(BALANCE_S)
+            busy = (time.process_time() - cpu_s) / (time.monotonic() - began)
+            self.queue.balance(
+                few=self._usual_s is not None and self._usual_s < SHORT_S,
+                saturated=busy > SATURATED,
+            )
 
     def _oversee(self) -> None:
         while not self._closing.wait(OVERSEE_INTERVAL_S):

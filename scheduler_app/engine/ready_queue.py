@@ -20,7 +20,11 @@ class _Entry:
 
 
 class ReadyQueue:
-    """A heap that worker threads wait at. Its size is bounded by what the scheduler claims."""
+    """A heap that worker threads wait at. Its size is bounded by what the scheduler claims.
+
+    Short tasks that keep the interpreter busy are done by few workers: ten would spend as long on handing the
+    interpreter to each other. `balance` says when.
+    """
 
     def __init__(self) -> None:
         self._heap: list[_Entry] = []
@@ -28,6 +32,10 @@ class ReadyQueue:
         self._condition = threading.Condition()
         self._closed = False
         self._taken: set[tuple[int, int]] = set()
+        self._filled = threading.Event()
+        self._few = False
+        self._surplus = 0
+        self._takers: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -41,20 +49,47 @@ class ReadyQueue:
             for claimed in items:
                 key = (-claimed.priority, claimed.run_after.timestamp(), next(self._order))
                 heapq.heappush(self._heap, _Entry(key, claimed, now))
-            self._condition.notify(len(items))
+            self._condition.notify(1 if self._few else len(items))
+            self._filled.set()
         return True
 
     def take(self) -> Claimed | None:
         """The next execution, waiting for one; None when the queue was closed."""
         with self._condition:
+            if self._surplus and self._heap:
+                self._surplus -= 1
+                self._condition.wait()
             while not self._heap and not self._closed:
                 self._condition.wait()
             if self._closed:
                 return None
+            self._takers.add(threading.get_ident())
             claimed = heapq.heappop(self._heap).claimed
             # Until the taker says that it has begun, it is here, so that it is somewhere at every moment.
             self._taken.add((claimed.id, claimed.token))
             return claimed
+
+    def wait_until_filled(self, timeout_s: float) -> bool:
+        """Wait until something waits here; False when nothing came in time."""
+        with self._condition:
+            if self._heap:
+                return True
+            self._filled.clear()
+        return self._filled.wait(timeout_s)
+
+    def balance(self, *, few: bool, saturated: bool) -> None:
+        """Fit the number of workers to what waits: all of them, or `few` that keep the process just `saturated`.
+
+        Called every few milliseconds while something waits; who took something since is at work.
+        """
+        with self._condition:
+            active = len(self._takers)
+            self._takers.clear()
+            self._few = few
+            is_enough = few and saturated and active > 0
+            self._surplus = active - 1 if is_enough else 0
+            if self._heap and not is_enough:
+                self._condition.notify(max(1, active) if few else len(self._heap))
 
     def forget(self, claimed: Claimed) -> None:
         """What was taken is accounted for elsewhere now."""

@@ -23,7 +23,8 @@ from .threads import start_guarded
 logger = logging.getLogger(__name__)
 
 GATHER_S = 0.003
-"""How long the first outcome of a batch waits for others."""
+GATHER_WHILE_FIRING_S = 0.05
+"""How long the first outcome of a batch waits for others; longer while something is due, which must not wait."""
 BATCH_ROWS = 500
 BATCH_BYTES = 4 * 1024 * 1024
 PROGRESS_INTERVAL_S = 1.0
@@ -55,6 +56,9 @@ class Recorder:
         self._unsent_starts: list[tuple[int, int, datetime]] = []
         self._unsent_log: list[LogPart] = []
         self._in_flight: list[Finished | HandBack] = []
+        self._hurry = threading.Event()
+        self.is_firing = False
+        """Set by the scheduler while it decides what is due."""
         self._condition = threading.Condition()
         self._closing = threading.Event()
 
@@ -93,12 +97,14 @@ class Recorder:
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything taken over so far is written; False when that took too long."""
         deadline = time.monotonic() + timeout_s
+        self._hurry.set()
         with self._condition:
             while self.backlog:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._condition.wait(left):
-                    return not self.backlog
-            return True
+                    break
+            self._hurry.clear()
+            return not self.backlog
 
     def close(self, timeout_s: float) -> bool:
         """Write what is left and end the thread; False when something could not be written in time."""
@@ -116,8 +122,7 @@ class Recorder:
                 if not self._waiting:
                     self._condition.wait(max(0.0, next_progress - time.monotonic()))
             if self._waiting or self._in_flight:
-                if len(self._waiting) < BATCH_ROWS:
-                    time.sleep(GATHER_S)
+                self._gather()
                 self._write_batch()
             if time.monotonic() >= next_progress:
                 self._write_progress()
@@ -127,6 +132,13 @@ class Recorder:
             self._write_progress()
         self._session.close()
         self._gauges.over("recorder")
+
+    def _gather(self) -> None:
+        began = time.monotonic()
+        while len(self._waiting) < BATCH_ROWS:
+            longest = GATHER_WHILE_FIRING_S if self.is_firing else GATHER_S
+            if time.monotonic() - began >= longest or self._hurry.wait(GATHER_S):
+                break
 
     def _write_batch(self) -> None:
         # What a failure of this thread left in flight goes first.

@@ -84,7 +84,7 @@ def begin(claimed: Claimed, clock: DatabaseClock, children: Children) -> Attempt
             attempt=claimed.attempt,
             scheduled_for=claimed.scheduled_for,
             target=spec.target,
-            arguments=spec.arguments,
+            arguments=claimed.arguments,
             timeout_s=spec.timeout_s,
         ),
         began_at=clock.now(),

@@ -18,7 +18,7 @@ import psycopg
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import SchedulerConfig
-from scheduler_app.lifecycle import Chores, Outlook, SpecCache, notices
+from scheduler_app.lifecycle import Chores, Claimed, Outlook, SpecCache, notices
 
 from .database import DatabaseClock, Session
 from .heartbeat import Heartbeat
@@ -33,6 +33,8 @@ HOUSEKEEPING_INTERVAL_S = 1.0
 EARLY_S = 0.001
 """The loop wakes this much before a fire time, and asks again."""
 FLUSH_BEFORE_FIRING_S = 0.05
+FIRST_BATCH, LARGEST_BATCH = 100, 1000
+"""How many jobs one transaction fires: few at first, so that they start soon, then more, which is cheaper."""
 STALE_IN_QUEUE_S = 1.0
 """What was claimed and did not start for this long is given back."""
 EXPECTED_LIMIT = 10_000
@@ -115,9 +117,15 @@ class Scheduler:
         is_due = outlook.next_fire_at is not None and outlook.next_fire_at <= outlook.now
         decided = lifecycle.Fired()
         if outlook.edited:
-            decided += self._settle()
+            decided += self._repeat(lifecycle.settle_edited_jobs, outlook.ready)
         if is_due:
-            decided += self._fire()
+            # A run that has ended must not count as running when the next one is decided.
+            self._recorder.flush(FLUSH_BEFORE_FIRING_S)
+            self._recorder.is_firing = True
+            try:
+                decided += self._repeat(lifecycle.fire_due_jobs, outlook.ready or decided.ready > 0)
+            finally:
+                self._recorder.is_firing = False
         claimed = self._claim() if outlook.ready or decided.ready else 0
         if decided.ready > claimed and self._starved:
             # More than this node can start: let the others look at once.
@@ -148,39 +156,58 @@ class Scheduler:
                 wait = min(wait, self._expected[0] - time.monotonic())
         return max(0.0, wait)
 
-    def _settle(self) -> lifecycle.Fired:
-        return self._repeat(lifecycle.settle_edited_jobs)
+    def _repeat(self, step: Callable[..., lifecycle.Fired], others_wait: bool) -> lifecycle.Fired:
+        """Batch after batch; what a batch fired starts while the next is decided.
 
-    def _fire(self) -> lifecycle.Fired:
-        # A run that has ended must not count as running when the next one is decided.
-        self._recorder.flush(FLUSH_BEFORE_FIRING_S)
-        return self._repeat(lifecycle.fire_due_jobs)
-
-    def _repeat(self, step: Callable[..., lifecycle.Fired]) -> lifecycle.Fired:
-        """Batch after batch; what a batch made ready starts while the next is decided."""
+        Straight away as long as no others wait for this node, and by a claim, which knows their order, otherwise.
+        """
         decided = lifecycle.Fired()
+        limit = FIRST_BATCH
         while True:
-            batch = self._session.call(
-                lambda connection: step(
-                    connection, self._specs, misfire_after_s=self._config.misfire_after
-                )
-            )
+            batch = self._step(step, limit, room=0 if others_wait else self._room())
+            self._hold(batch.started)
             decided += batch
             # However much is due, the turn ends in time for what else a node has to do.
             if not batch.more or time.monotonic() >= self._next_housekeeping:
                 return decided
-            self._claim()
+            if others_wait or batch.ready:
+                self._claim()
+                others_wait = self._starved
+            limit = min(2 * limit, LARGEST_BATCH)
 
-    def _claim(self) -> int:
-        room = self._pool.room
-        self._starved = room == 0
-        if room == 0 or not self._heartbeat.holds_lease:
-            return 0
+    def _step(
+        self, step: Callable[..., lifecycle.Fired], limit: int, *, room: int
+    ) -> lifecycle.Fired:
+        taker = lifecycle.Taker(
+            node_id=self._node_id, room=room, queues=self._queues, release=self._config.release
+        )
+        if room >= FIRST_BATCH:
+            # More than can start at once would have to be claimed.
+            limit = min(limit, room)
+        return self._session.call(
+            lambda connection: step(
+                connection,
+                self._specs,
+                misfire_after_s=self._config.misfire_after,
+                limit=limit,
+                taker=taker,
+            )
+        )
+
+    def _room(self) -> int:
+        """How many more executions this node can take on now."""
         if (
-            self._recorder.backlog > UNWRITTEN_LIMIT
+            not self._heartbeat.holds_lease
+            or self._recorder.backlog > UNWRITTEN_LIMIT
             or self._recorder.backlog_bytes > UNWRITTEN_BYTES_LIMIT
         ):
-            self._starved = True
+            return 0
+        return self._pool.room
+
+    def _claim(self) -> int:
+        room = self._room()
+        self._starved = room == 0
+        if room == 0:
             return 0
         release = self._config.release
         claimed = self._session.call(
@@ -194,11 +221,14 @@ class Scheduler:
             )
         )
         self._starved = len(claimed) == room
+        self._hold(claimed)
+        return len(claimed)
+
+    def _hold(self, claimed: list[Claimed]) -> None:
         if claimed and not self._pool.queue.put(claimed):
             self._recorder.put(
                 *(lifecycle.HandBack(item.id, item.token, reason="drained") for item in claimed)
             )
-        return len(claimed)
 
     def pass_on_cancels(self) -> None:
         """Ask to stop what somebody wants cancelled."""

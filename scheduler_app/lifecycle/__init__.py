@@ -59,6 +59,7 @@ from .verbs import (
     skip_next,
     unskip_next,
 )
+from .verdicts import Taker
 from .zones import replan_moved_zones
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "Run",
     "Selection",
     "SpecCache",
+    "Taker",
     "TaskCall",
     "backfill",
     "birth_of",

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -15,11 +16,15 @@ from scheduler_app.models.pause import SCOPE_IS_PAUSED
 from scheduler_app.rules.spec import JobSpec
 
 from . import locks
+from .arrays import numbers, texts
 from .fences import JOB_IS_GONE, JOB_IS_PAUSED
 from .promoting import LOCK_PLANS_SQL
 from .specs import UNREADABLE, SpecCache
 
 logger = logging.getLogger(__name__)
+
+NOTHING = "{}"
+"""An execution's own definition that holds its arguments alone, which are read by themselves."""
 
 CLAIM_SQL = f"""
 WITH next_up AS MATERIALIZED (   -- a fence: the planner must not run the lock again
@@ -48,8 +53,10 @@ FROM next_up
 WHERE execution.id = next_up.id
 RETURNING
     execution.id, execution.token, execution.attempt, execution.crashes, execution.job_id,
-    execution.revision_id, execution.spec::text, execution.scheduled_for, execution.run_after,
-    execution.priority, execution.reason, execution.failures::text,
+    execution.revision_id,
+    CASE jsonb_typeof(execution.spec) WHEN 'object' THEN execution.spec - 'arguments' ELSE execution.spec END::text,
+    (execution.spec -> 'arguments')::text,
+    execution.scheduled_for, execution.run_after, execution.priority, execution.reason, execution.failures::text,
     execution.backfill IS NOT NULL,
     (SELECT job.owner_id FROM scheduler_app_job AS job WHERE job.id = execution.job_id)
 """
@@ -58,7 +65,7 @@ HELD_BACK_SQL = f"""
 SELECT execution.id
 FROM scheduler_app_execution AS execution
 LEFT JOIN scheduler_app_job AS job ON job.id = execution.job_id
-WHERE execution.id = ANY(%(ids)s)
+WHERE execution.id = ANY(%(ids)s::bigint[])
   AND (execution.cancel_requested_at IS NOT NULL OR {JOB_IS_GONE} OR {JOB_IS_PAUSED} OR {SCOPE_IS_PAUSED})
 """
 
@@ -66,7 +73,7 @@ WHERE execution.id = ANY(%(ids)s)
 JOBS_OF_SQL = """
 SELECT job_id
 FROM scheduler_app_execution
-WHERE id = ANY(%(ids)s) AND job_id IS NOT NULL
+WHERE id = ANY(%(ids)s::bigint[]) AND job_id IS NOT NULL
 """
 
 HAND_BACK_SQL = f"""
@@ -101,20 +108,20 @@ SET
     END
 FROM unnest(
     %(ids)s::bigint[], %(tokens)s::bigint[], %(reasons)s::text[], %(delays)s::float8[],
-    %(failures)s::text[]::jsonb[], %(expected)s::text[]
-) AS given (id, token, reason, delay_s, failure, expected)
+    %(failures)s::text[]::jsonb[]
+) AS given (id, token, reason, delay_s, failure)
 LEFT JOIN scheduler_app_execution AS same ON same.id = given.id   -- the updated row cannot be joined to its job
 LEFT JOIN scheduler_app_job AS job ON job.id = same.job_id
 WHERE execution.id = given.id
   AND execution.token = given.token
-  AND execution.status = given.expected   -- a value, for the planner's sake; see FINISH_SQL
+  AND execution.status = %(expected)s   -- a value, for the planner's sake; see FINISH_SQL
 RETURNING execution.id
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for each execution, which would take three times as long
 class Claimed:
-    """An execution that this node holds until its token moves."""
+    """An execution that this node holds until its token moves; nobody changes it."""
 
     id: int
     token: int
@@ -122,6 +129,8 @@ class Claimed:
     crashes: int
     job_id: int | None
     spec: JobSpec
+    arguments: Any
+    """Of the spec, unless the execution has its own."""
     scheduled_for: datetime
     run_after: datetime
     priority: int
@@ -169,6 +178,7 @@ def claim(
     known = specs.get_many(connection, {row[5] for row in rows if row[5] is not None})
     claimed = []
     for row in rows:
+        spec, arguments = _definition(known.get(row[5]), row[6], row[7])
         claimed.append(
             Claimed(
                 id=row[0],
@@ -176,14 +186,15 @@ def claim(
                 attempt=row[2],
                 crashes=row[3],
                 job_id=row[4],
-                spec=_definition(known.get(row[5]), row[6]),
-                scheduled_for=row[7],
-                run_after=row[8],
-                priority=row[9],
-                reason=row[10],
-                failures=json.loads(row[11]),
-                is_backfill=row[12],
-                owner_id=row[13],
+                spec=spec,
+                arguments=arguments,
+                scheduled_for=row[8],
+                run_after=row[9],
+                priority=row[10],
+                reason=row[11],
+                failures=[] if row[12] == "[]" else json.loads(row[12]),
+                is_backfill=row[13],
+                owner_id=row[14],
             )
         )
     # RETURNING keeps no order.
@@ -192,7 +203,7 @@ def claim(
 
 def held_back(connection: psycopg.Connection[Any], execution_ids: Sequence[int]) -> set[int]:
     """Of executions that were claimed and have not begun, those that must not: paused, cancelled or deleted since."""
-    rows = connection.execute(HELD_BACK_SQL, {"ids": list(execution_ids)})
+    rows = connection.execute(HELD_BACK_SQL, {"ids": numbers(execution_ids)})
     return {execution_id for (execution_id,) in rows}
 
 
@@ -204,12 +215,12 @@ def hand_back(connection: psycopg.Connection[Any], given: Sequence[HandBack]) ->
     if not given:
         return set()
     parameters = {
-        "ids": [item.id for item in given],
-        "tokens": [item.token for item in given],
-        "reasons": [item.reason for item in given],
-        "delays": [item.delay_s for item in given],
-        "failures": [json.dumps(item.failure) if item.failure else None for item in given],
-        "expected": ["running"] * len(given),
+        "ids": numbers(item.id for item in given),
+        "tokens": numbers(item.token for item in given),
+        "reasons": texts(item.reason for item in given),
+        "delays": numbers(item.delay_s for item in given),
+        "failures": texts(json.dumps(item.failure) if item.failure else None for item in given),
+        "expected": "running",
     }
     with connection.transaction():
         job_ids = {job_id for (job_id,) in connection.execute(JOBS_OF_SQL, parameters)}
@@ -217,17 +228,32 @@ def hand_back(connection: psycopg.Connection[Any], given: Sequence[HandBack]) ->
         return {row[0] for row in connection.execute(HAND_BACK_SQL, parameters)}
 
 
-def _definition(spec: JobSpec | None, override: str | None) -> JobSpec:
-    """The revision's definition with what the execution changes; UNREADABLE, which fails, rather than half of it."""
-    if not override:
-        return spec or UNREADABLE
+def _definition(
+    spec: JobSpec | None, override: str | None, arguments: str | None
+) -> tuple[JobSpec, Any]:
+    """The revision's definition with what the execution changes, and the arguments.
+
+    UNREADABLE, which fails, rather than half of it.
+    """
     try:
-        return JobSpec.from_json(_as_json(spec), json.loads(override))
+        if override is None:
+            spec = spec or UNREADABLE
+        elif spec is None:
+            spec = _of_task(override)
+        elif override != NOTHING:
+            spec = JobSpec.from_json(_as_json(spec), json.loads(override))
+        return spec, spec.arguments if arguments is None else json.loads(arguments)
     except (ValueError, TypeError, RecursionError):
         # Raised, it would leave all that were claimed together running for nobody.
         logger.exception("an execution's own definition cannot be read")
-        return UNREADABLE
+        return UNREADABLE, UNREADABLE.arguments
 
 
-def _as_json(spec: JobSpec | None) -> dict[str, Any] | None:
-    return None if spec is None else {name: getattr(spec, name) for name in spec.field_names()}
+@lru_cache(maxsize=1000)
+def _of_task(text: str) -> JobSpec:
+    """What calls of a task have in common; without their arguments few texts differ."""
+    return JobSpec.from_json(json.loads(text))
+
+
+def _as_json(spec: JobSpec) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in spec.field_names()}

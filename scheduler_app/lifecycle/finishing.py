@@ -12,6 +12,7 @@ import psycopg
 from scheduler_app.rules.tallies import DRIFT, DURATION, FINISHED, RETRIED, Tallies, outcome_of
 
 from . import notices
+from .arrays import moments, numbers, texts
 from .fences import JOB_IS_GONE, JOB_IS_PAUSED
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .specs import SpecCache
@@ -52,20 +53,19 @@ SET
     result = outcome.result,
     error = outcome.error,
     traceback = outcome.traceback,
-    crashes = execution.crashes + outcome.crashed::int
+    crashes = execution.crashes + outcome.crashed
 FROM unnest(
     %(ids)s::bigint[], %(tokens)s::bigint[], %(jobs)s::bigint[], %(statuses)s::text[],
     %(reasons)s::text[], %(started)s::timestamptz[], %(finished)s::timestamptz[], %(results)s::text[]::jsonb[],
     %(errors)s::text[], %(tracebacks)s::text[], %(retries)s::float8[],
-    %(failures)s::text[]::jsonb[], %(crashed)s::boolean[], %(expected)s::text[]
+    %(failures)s::text[]::jsonb[], %(crashed)s::int[]
 ) AS outcome (
-    id, token, job_id, status, reason, started_at, finished_at, result, error, traceback, retry_s, failure,
-    crashed, expected
+    id, token, job_id, status, reason, started_at, finished_at, result, error, traceback, retry_s, failure, crashed
 )
 LEFT JOIN scheduler_app_job AS job ON outcome.retry_s IS NOT NULL AND job.id = outcome.job_id
 WHERE execution.id = outcome.id
   AND execution.token = outcome.token
-  AND execution.status = outcome.expected
+  AND execution.status = %(expected)s
 RETURNING
     execution.id, execution.token, execution.status, execution.reason,
     extract(epoch FROM execution.finished_at - execution.started_at)::float8,
@@ -117,9 +117,9 @@ class LogPart:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as Claimed is not
 class Finished:
-    """What an attempt came to, in a form that can be stored."""
+    """What an attempt came to, in a form that can be stored; nobody changes it."""
 
     id: int
     token: int
@@ -174,20 +174,20 @@ def finish(
         {outcome.job_id for outcome in ordered if outcome.job_id is not None and outcome.needs_plan}
     )
     parameters = {
-        "ids": [outcome.id for outcome in ordered],
-        "tokens": [outcome.token for outcome in ordered],
-        "jobs": [outcome.job_id for outcome in ordered],
-        "statuses": [outcome.status for outcome in ordered],
-        "reasons": [outcome.reason for outcome in ordered],
-        "started": [outcome.started_at for outcome in ordered],
-        "finished": [outcome.finished_at for outcome in ordered],
-        "results": [outcome.result for outcome in ordered],
-        "errors": [outcome.error for outcome in ordered],
-        "tracebacks": [outcome.traceback for outcome in ordered],
-        "retries": [outcome.retry_s for outcome in ordered],
-        "failures": [outcome.failure for outcome in ordered],
-        "crashed": [outcome.crashed for outcome in ordered],
-        "expected": ["running"] * len(ordered),
+        "ids": numbers(outcome.id for outcome in ordered),
+        "tokens": numbers(outcome.token for outcome in ordered),
+        "jobs": numbers(outcome.job_id for outcome in ordered),
+        "statuses": texts(outcome.status for outcome in ordered),
+        "reasons": texts(outcome.reason for outcome in ordered),
+        "started": moments(outcome.started_at for outcome in ordered),
+        "finished": moments(outcome.finished_at for outcome in ordered),
+        "results": texts(outcome.result for outcome in ordered),
+        "errors": texts(outcome.error for outcome in ordered),
+        "tracebacks": texts(outcome.traceback for outcome in ordered),
+        "retries": numbers(outcome.retry_s for outcome in ordered),
+        "failures": texts(outcome.failure for outcome in ordered),
+        "crashed": numbers(int(outcome.crashed) for outcome in ordered),
+        "expected": "running",
     }
     with connection.transaction():
         if locked:
@@ -238,10 +238,10 @@ def record_progress(
     """Show of running executions when they started, as (id, token, moment), and what they logged so far."""
     with connection.transaction():
         if started:
-            ids, tokens, moments = zip(*started, strict=True)
+            ids, tokens, begun = zip(*started, strict=True)
             connection.execute(
                 STARTED_SQL,
-                {"ids": list(ids), "tokens": list(tokens), "started": list(moments)},
+                {"ids": numbers(ids), "tokens": numbers(tokens), "started": moments(begun)},
             )
         _write_log(connection, log)
 
@@ -251,10 +251,10 @@ def _write_log(connection: psycopg.Connection[Any], parts: Sequence[LogPart]) ->
         connection.execute(
             LOG_SQL,
             {
-                "ids": [part.execution_id for part in parts],
-                "tokens": [part.token for part in parts],
-                "attempts": [part.attempt for part in parts],
-                "seqs": [part.seq for part in parts],
-                "texts": [part.text for part in parts],
+                "ids": numbers(part.execution_id for part in parts),
+                "tokens": numbers(part.token for part in parts),
+                "attempts": numbers(part.attempt for part in parts),
+                "seqs": numbers(part.seq for part in parts),
+                "texts": texts(part.text for part in parts),
             },
         )

@@ -6,8 +6,7 @@ The plan's row lock decides between nodes, the unique key on (job, fire time) pr
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,12 +16,15 @@ import psycopg
 from scheduler_app.rules import firing as rules
 from scheduler_app.rules.problems import Invalid, Problem
 from scheduler_app.rules.spec import JobSpec
-from scheduler_app.rules.tallies import FIRED, WITHHELD, Tallies
+from scheduler_app.rules.tallies import FIRED, WITHHELD
 from scheduler_app.rules.timetable import TICK
 
 from . import locks
+from .arrays import numbers
+from .claiming import Claimed
 from .specs import UNREADABLE, SpecCache
 from .tallying import write_tallies
+from .verdicts import NewExecution, Rows, Taker, write
 from .zones import remember_zones
 
 logger = logging.getLogger(__name__)
@@ -76,65 +78,13 @@ SELECT
     -- Fire times of the past that wait their turn take no room from those of the present.
     count(*) FILTER (WHERE status = 'blocked' AND backfill IS NULL)
 FROM scheduler_app_execution
-WHERE job_id = ANY(%(job_ids)s) AND status IN ('ready', 'blocked', 'running')
+WHERE job_id = ANY(%(job_ids)s::bigint[]) AND status IN ('ready', 'blocked', 'running')
 GROUP BY job_id
 """
 
 PAUSES_SQL = """
 SELECT scope, value, paused_at, LEAST(paused_until, ended_at), paused_by, reason
 FROM scheduler_app_pause
-"""
-
-WRITE_SQL = """
-WITH fired AS (
-    INSERT INTO scheduler_app_execution
-        (job_id, revision_id, trigger, scheduled_for, run_after, queue, priority, status, reason, finished_at)
-    SELECT
-        job_id, revision_id, 'schedule', scheduled_for, scheduled_for, queue, priority, status, reason,
-        CASE WHEN status = 'cancelled' THEN scheduler_now() END
-    FROM unnest(
-        %(fire_jobs)s::bigint[], %(fire_revisions)s::bigint[], %(fire_at)s::timestamptz[],
-        %(fire_queues)s::text[], %(fire_priorities)s::smallint[], %(fire_statuses)s::text[],
-        %(fire_reasons)s::text[]
-    ) AS fire (job_id, revision_id, scheduled_for, queue, priority, status, reason)
-    -- Never happens while plans are only written here; a plan set back by hand must not stop the others.
-    ON CONFLICT (job_id, scheduled_for) WHERE trigger = 'schedule' DO NOTHING
-    RETURNING status
-), extended AS (
-    UPDATE scheduler_app_gap AS gap
-    SET last_at = more.last_at, count = gap.count + more.count
-    FROM unnest(
-        %(extend_gaps)s::bigint[], %(extend_last)s::timestamptz[], %(extend_counts)s::bigint[]
-    ) AS more (gap_id, last_at, count)
-    WHERE gap.id = more.gap_id
-), opened AS (
-    INSERT INTO scheduler_app_gap (job_id, first_at, last_at, count, reason, who, detail)
-    SELECT *
-    FROM unnest(
-        %(gap_jobs)s::bigint[], %(gap_first)s::timestamptz[], %(gap_last)s::timestamptz[],
-        %(gap_counts)s::bigint[], %(gap_reasons)s::text[], %(gap_who)s::text[], %(gap_details)s::text[]
-    )
-    ON CONFLICT (job_id, first_at) DO NOTHING
-    RETURNING id, job_id, first_at
-), planned AS (
-    UPDATE scheduler_app_jobplan AS plan
-    SET
-        revision_id = new.revision_id,
-        next_fire_at = new.next_fire_at,
-        decided_until = new.decided_until,
-        runs = new.runs,
-        dirty = false,
-        open_gap = COALESCE(opened.id, new.open_gap),
-        problem = new.problem
-    FROM unnest(
-        %(jobs)s::bigint[], %(revisions)s::bigint[], %(next)s::timestamptz[],
-        %(decided)s::timestamptz[], %(runs)s::bigint[], %(open_gaps)s::bigint[],
-        %(open_first)s::timestamptz[], %(problems)s::text[]
-    ) AS new (job_id, revision_id, next_fire_at, decided_until, runs, open_gap, open_first, problem)
-    LEFT JOIN opened ON opened.job_id = new.job_id AND opened.first_at = new.open_first
-    WHERE plan.job_id = new.job_id
-)
-SELECT count(*), count(*) FILTER (WHERE status = 'ready') FROM fired
 """
 
 CANCEL_RUNNING_SQL = """
@@ -164,10 +114,12 @@ class Fired:
     jobs: int = 0
     executions: int = 0
     ready: int = 0
-    """Of the executions, those that can start at once."""
+    """Of the executions, those that can start at once and wait for a node to claim them."""
     gaps: int = 0
     more: bool = False
     """There may be more due than one transaction takes."""
+    started: list[Claimed] = field(default_factory=list)
+    """Of the executions, those that the taker holds; of this transaction alone, also in a sum."""
 
     def __add__(self, other: Fired) -> Fired:
         return Fired(
@@ -176,6 +128,7 @@ class Fired:
             self.ready + other.ready,
             self.gaps + other.gaps,
             other.more,
+            other.started,
         )
 
 
@@ -195,41 +148,16 @@ class _Plan(NamedTuple):
     now: datetime
 
 
-@dataclass(slots=True)
-class _Rows:
-    """The arrays that WRITE_SQL takes, by parameter name."""
-
-    columns: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
-    cancel_running: list[int] = field(default_factory=list)
-    zones: set[str] = field(default_factory=set)
-    """Those that the new plans were made in."""
-    tallies: Tallies = field(default_factory=Tallies)
-
-    NAMES = (
-        *("fire_jobs", "fire_revisions", "fire_at", "fire_queues", "fire_priorities"),
-        *("fire_statuses", "fire_reasons", "extend_gaps", "extend_last", "extend_counts"),
-        *("gap_jobs", "gap_first", "gap_last", "gap_counts", "gap_reasons", "gap_who"),
-        *("gap_details", "jobs", "revisions", "next", "decided", "runs", "open_gaps"),
-        *("open_first", "problems"),
-    )
-
-    def add(self, **values: Any) -> None:
-        for name, value in values.items():
-            self.columns[name].append(value)
-
-    def parameters(self) -> dict[str, list[Any]]:
-        return {name: self.columns[name] for name in self.NAMES}
-
-
 def fire_due_jobs(
     connection: psycopg.Connection[Any],
     specs: SpecCache,
     *,
     misfire_after_s: float,
     limit: int = 1000,
+    taker: Taker | None = None,
 ) -> Fired:
     """Give every due fire time of up to `limit` jobs its verdict, and plan the jobs again."""
-    return _decide_locked(connection, specs, LOCK_DUE_SQL, misfire_after_s, limit)
+    return _decide_locked(connection, specs, LOCK_DUE_SQL, misfire_after_s, limit, taker)
 
 
 def settle_edited_jobs(
@@ -238,9 +166,10 @@ def settle_edited_jobs(
     *,
     misfire_after_s: float,
     limit: int = 1000,
+    taker: Taker | None = None,
 ) -> Fired:
     """Plan edited jobs anew, after deciding what was due before each edit by the definition of that time."""
-    return _decide_locked(connection, specs, LOCK_EDITED_SQL, misfire_after_s, limit)
+    return _decide_locked(connection, specs, LOCK_EDITED_SQL, misfire_after_s, limit, taker)
 
 
 def _decide_locked(
@@ -249,95 +178,105 @@ def _decide_locked(
     lock_sql: str,
     misfire_after_s: float,
     limit: int,
+    taker: Taker | None,
 ) -> Fired:
     with connection.transaction():
         with connection.pipeline():
             connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [locks.PAUSES])
             connection.execute(FROZEN_SQL)
-            pauses = connection.execute(PAUSES_SQL)
+            asked = connection.execute(PAUSES_SQL)
         # Not in the pipeline: after one, PostgreSQL's clock for idle transactions does not run, and a node that
         # freezes here would keep the plans for itself.
         locked = connection.execute(lock_sql, {"limit": limit})
         plans = [_Plan(*row) for row in locked.fetchall()]
         if not plans:
             return Fired()
-        rows = _decide_all(connection, specs, plans, pauses.fetchall(), misfire_after_s)
-        executions, ready = connection.execute(WRITE_SQL, rows.parameters()).fetchone() or (0, 0)
+        pauses = asked.fetchall()
+        # A plan without the mark of an edit has none: both come in one transaction, which waits for the lock.
+        edits = _edits(connection, plans) if lock_sql is LOCK_EDITED_SQL else {}
+        rows = _decide_all(connection, specs, plans, edits, pauses, misfire_after_s)
+        now = plans[0].now
+        written = write(
+            *(connection, rows, taker),
+            lambda spec: any(pause.covers(now) for pause in pauses_of(spec, pauses)),
+        )
         if rows.cancel_running:
-            connection.execute(CANCEL_RUNNING_SQL, {"job_ids": rows.cancel_running})
+            connection.execute(CANCEL_RUNNING_SQL, {"job_ids": list(rows.cancel_running)})
         fresh_zones = rows.zones - specs.zones
         if fresh_zones:
             remember_zones(connection, fresh_zones)
-        if executions:
-            rows.tallies.add(FIRED, number=executions)
+        if written.executions:
+            rows.tallies.add(FIRED, number=written.executions)
         write_tallies(connection, rows.tallies)
     specs.zones |= fresh_zones
     return Fired(
         jobs=len(plans),
-        executions=executions,
-        ready=ready,
-        gaps=len(rows.columns["gap_jobs"]) + len(rows.columns["extend_gaps"]),
+        executions=written.executions,
+        ready=written.ready,
+        gaps=len(rows.gaps) + len(rows.extensions),
         more=len(plans) == limit,
+        started=written.started,
     )
+
+
+def _edits(
+    connection: psycopg.Connection[Any], plans: Sequence[_Plan]
+) -> dict[int, list[tuple[int, datetime]]]:
+    """By job, the revisions later than the one that its plan was made by, with their moments."""
+    edits: dict[int, list[tuple[int, datetime]]] = {}
+    parameters = {
+        "job_ids": numbers(plan.job_id for plan in plans),
+        "revision_ids": numbers(plan.revision_id for plan in plans),
+    }
+    for job_id, revision_id, created_at in connection.execute(REVISIONS_SQL, parameters):
+        edits.setdefault(job_id, []).append((revision_id, created_at))
+    return edits
 
 
 def _decide_all(
     connection: psycopg.Connection[Any],
     specs: SpecCache,
     plans: Sequence[_Plan],
+    edits: Mapping[int, Sequence[tuple[int, datetime]]],
     pauses: Sequence[tuple[Any, ...]],
     misfire_after_s: float,
-) -> _Rows:
-    revisions: dict[int, list[tuple[int, datetime]]] = defaultdict(list)
-    for job_id, revision_id, created_at in connection.execute(
-        REVISIONS_SQL,
-        {
-            "job_ids": [plan.job_id for plan in plans],
-            "revision_ids": [plan.revision_id for plan in plans],
-        },
-    ):
-        revisions[job_id].append((revision_id, created_at))
+) -> Rows:
+    histories = [
+        [(plan.revision_id, plan.decided_until), *edits.get(plan.job_id, ())] for plan in plans
+    ]
     known = specs.get_many(
-        connection,
-        [plan.revision_id for plan in plans]
-        + [revision_id for later in revisions.values() for revision_id, _ in later],
+        connection, [revision_id for history in histories for revision_id, _ in history]
     )
-    live = _count_live(connection, plans, known, revisions)
-    rows = _Rows()
-    for plan in plans:
-        _decide_one(rows, plan, revisions[plan.job_id], known, live, pauses, misfire_after_s)
+    limited = [
+        plan.job_id
+        for plan, history in zip(plans, histories, strict=True)
+        if any(known[revision_id].limit is not None for revision_id, _ in history)
+    ]
+    live = _count_live(connection, limited)
+    rows = Rows()
+    for plan, history in zip(plans, histories, strict=True):
+        _decide_one(rows, plan, history, known, live, pauses, misfire_after_s)
     return rows
 
 
 def _count_live(
-    connection: psycopg.Connection[Any],
-    plans: Sequence[_Plan],
-    specs: dict[int, JobSpec],
-    revisions: dict[int, list[tuple[int, datetime]]],
+    connection: psycopg.Connection[Any], job_ids: Sequence[int]
 ) -> dict[int, rules.Live]:
     """What lives of each job that has a limit; a statement of its own, so that it sees what the lock waited for."""
-    limited = [
-        plan.job_id
-        for plan in plans
-        if any(
-            specs[revision_id].limit is not None
-            for revision_id in (plan.revision_id, *(r for r, _ in revisions[plan.job_id]))
-        )
-    ]
-    if not limited:
+    if not job_ids:
         return {}
     return {
         job_id: rules.Live(running, waiting, retrying, blocked)
         for job_id, running, waiting, retrying, blocked in connection.execute(
-            LIVE_SQL, {"job_ids": limited}
+            LIVE_SQL, {"job_ids": numbers(job_ids)}
         )
     }
 
 
 def _decide_one(
-    rows: _Rows,
+    rows: Rows,
     plan: _Plan,
-    later: Sequence[tuple[int, datetime]],
+    history: Sequence[tuple[int, datetime]],
     specs: dict[int, JobSpec],
     live_by_job: dict[int, rules.Live],
     pauses: Sequence[tuple[Any, ...]],
@@ -346,7 +285,6 @@ def _decide_one(
     """Decide by each definition for the time that it was in force, then plan by the last."""
     decision = rules.Decision(plan.decided_until, plan.runs)
     live = live_by_job.get(plan.job_id) or rules.Live()
-    history = [(plan.revision_id, plan.decided_until), *later]
     last_revision = history[-1][0]
     withheld = _withheld(specs[last_revision], plan.now)
     problem = ""
@@ -387,27 +325,23 @@ def _decide_one(
             )
         for verdict in decision.verdicts[decided:]:
             if isinstance(verdict, rules.Fire):
-                rows.add(
-                    fire_jobs=plan.job_id,
-                    fire_revisions=revision_id,
-                    fire_at=verdict.scheduled_for,
-                    fire_queues=spec.queue,
-                    fire_priorities=spec.priority,
-                    fire_statuses=withheld[0] or ("blocked" if verdict.blocked else "ready"),
-                    fire_reasons=withheld[1],
+                status = withheld[0] or ("blocked" if verdict.blocked else "ready")
+                rows.fires.append(
+                    NewExecution(
+                        *(plan.job_id, revision_id, verdict.scheduled_for),
+                        *(spec.queue, spec.priority, withheld[1]),
+                    )
                 )
+                rows.statuses.append(status)
+                rows.specs.append(spec)
     if decision.cancel_running:
-        rows.cancel_running.append(plan.job_id)
+        rows.cancel_running.add(plan.job_id)
     open_gap, open_first = _add_gaps(rows, plan, decision)
-    rows.add(
-        jobs=plan.job_id,
-        revisions=last_revision,
-        next=next_fire_at,
-        decided=decision.decided_until,
-        runs=decision.runs,
-        open_gaps=open_gap,
-        open_first=open_first,
-        problems=problem,
+    rows.plans.append(
+        (
+            *(plan.job_id, last_revision, next_fire_at, decision.decided_until),
+            *(decision.runs, open_gap, open_first, problem),
+        )
     )
 
 
@@ -421,7 +355,7 @@ def _withheld(spec: JobSpec, now: datetime) -> tuple[str, str]:
 
 
 def _add_gaps(
-    rows: _Rows, plan: _Plan, decision: rules.Decision
+    rows: Rows, plan: _Plan, decision: rules.Decision
 ) -> tuple[int | None, datetime | None]:
     """Write the skips, the first as part of the open gap if it goes on; returns the gap left open, old or new."""
     open_gap = plan.open_gap
@@ -437,20 +371,13 @@ def _add_gaps(
             continue
         rows.tallies.add(WITHHELD, verdict.reason, verdict.count)
         if number == 0 and earlier is not None and verdict.continues(earlier):
-            rows.add(
-                extend_gaps=plan.open_gap,
-                extend_last=verdict.last_at,
-                extend_counts=verdict.count,
-            )
+            rows.extensions.append((plan.open_gap, verdict.last_at, verdict.count))
         else:
-            rows.add(
-                gap_jobs=plan.job_id,
-                gap_first=verdict.first_at,
-                gap_last=verdict.last_at,
-                gap_counts=verdict.count,
-                gap_reasons=verdict.reason,
-                gap_who=verdict.who,
-                gap_details=verdict.detail,
+            rows.gaps.append(
+                (
+                    *(plan.job_id, verdict.first_at, verdict.last_at, verdict.count),
+                    *(verdict.reason, verdict.who, verdict.detail),
+                )
             )
             open_gap, open_first = None, verdict.first_at
     return open_gap, open_first

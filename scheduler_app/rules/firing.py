@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .calendars import Stretch
 from .spec import JobSpec
-from .timetable import TICK, Timetable, closed_stretches_of
+from .timetable import KNOWN_FROM, TICK, Timetable, closed_stretches_of
 
 CATCH_UP_LIMIT = 100
 """How many missed fire times `on_misfire = all` runs at most."""
@@ -25,8 +25,7 @@ QUEUE_LIMIT = 1000
 RUN, WAIT = "run", "wait"
 
 
-@dataclass(frozen=True, slots=True)
-class Fire:
+class Fire(NamedTuple):
     """The fire time becomes an execution; a blocked one waits for the job's limit."""
 
     scheduled_for: datetime
@@ -163,8 +162,12 @@ def decide(
         return
     if spec.enabled and spec.deleted_at is None:
         timetable = Timetable.of(spec)
-        for pieces in _between_pauses(cut(decision.decided_until, until, pauses)):
-            _decide_stretch(decision, spec, timetable, pieces, now, live, misfire_after_s)
+        if not pauses and decision.decided_until >= now - timedelta(seconds=misfire_after_s):
+            # Nearly always: nothing is late and nothing suspended, and every fire time is decided by itself.
+            _decide_each(decision, spec, timetable, decision.decided_until, until, live)
+        else:
+            for pieces in _between_pauses(cut(decision.decided_until, until, pauses)):
+                _decide_stretch(decision, spec, timetable, pieces, now, live, misfire_after_s)
     decision.decided_until = until
 
 
@@ -267,10 +270,22 @@ def _decide_stretch(
             if start < stop:
                 _skip(decision, timetable, start, stop, reason, detail=detail)
                 start = stop
-        for moment in timetable.between(start, end):
-            if _is_over(decision, spec):
-                return
-            _decide_overlap(decision, spec, moment, live, missed=moment <= missed_until)
+        _decide_each(decision, spec, timetable, start, end, live, missed_until)
+
+
+def _decide_each(
+    decision: Decision,
+    spec: JobSpec,
+    timetable: Timetable,
+    start: datetime,
+    end: datetime,
+    live: Live,
+    missed_until: datetime = KNOWN_FROM,
+) -> None:
+    for moment in timetable.between(start, end):
+        if _is_over(decision, spec):
+            return
+        _decide_overlap(decision, spec, moment, live, missed=moment <= missed_until)
 
 
 def _given_up(

@@ -61,7 +61,7 @@ class Schedule(ABC):
     def previous_before(self, moment: datetime) -> datetime | None:
         """The last fire time strictly earlier than `moment`; None when there is none since 1970."""
         # A whole second is earlier than a moment just when it is earlier than the next whole one.
-        found = self.previous_before_ts(-_floor_of(-_since_epoch(moment)))
+        found = self.previous_before_ts(_floor(moment) + (moment.microsecond > 0))
         return None if found is None else utc(found)
 
     def count(self, start: datetime, end: datetime) -> int:
@@ -378,8 +378,11 @@ def _floor_of(delta: timedelta) -> int:
     return delta.days * 86400 + delta.seconds
 
 
-def _since_epoch(moment: datetime) -> timedelta:
-    if moment.tzinfo is None or moment.utcoffset() is None:
+def _floor(moment: datetime) -> int:
+    """The Unix second that a moment lies in."""
+    try:
+        since = moment - _EPOCH
+    except TypeError:
         raise Invalid(
             [
                 Problem(
@@ -388,21 +391,17 @@ def _since_epoch(moment: datetime) -> timedelta:
                     given=moment.isoformat(),
                 )
             ]
-        )
-    since = moment - _EPOCH
-    if not FIRST_MOMENT <= _floor_of(since) < END_OF_TIME:
-        raise Invalid(
-            [
-                Problem(
-                    field="moment",
-                    message=f"moment: {moment.isoformat()} is not allowed (1970 to 2100)",
-                    given=moment.isoformat(),
-                    allowed="1970-01-01T00:00:00Z to 2100-12-31T23:59:59Z",
-                )
-            ]
-        )
-    return since
-
-
-def _floor(moment: datetime) -> int:
-    return _floor_of(_since_epoch(moment))
+        ) from None
+    ts = since.days * 86400 + since.seconds
+    if FIRST_MOMENT <= ts < END_OF_TIME:
+        return ts
+    raise Invalid(
+        [
+            Problem(
+                field="moment",
+                message=f"moment: {moment.isoformat()} is not allowed (1970 to 2100)",
+                given=moment.isoformat(),
+                allowed="1970-01-01T00:00:00Z to 2100-12-31T23:59:59Z",
+            )
+        ]
+    )

@@ -111,9 +111,9 @@ class Timetable:
         start, end = self._within(start, end)
         if start >= end:
             return
-        planned = (
-            m + self.shift for m in self.schedule.between(start - self.shift, end - self.shift)
-        )
+        shift, planned = self.shift, self.schedule.between(start - self.shift, end - self.shift)
+        if shift:
+            planned = (moment + shift for moment in planned)
         moved = self.moved[bisect_right(self.moved, start) : bisect_right(self.moved, end)]
         yield from merge(planned, moved) if moved else planned
 
@@ -137,11 +137,14 @@ class Timetable:
 
     def _within(self, start: datetime, end: datetime) -> tuple[datetime, datetime]:
         """The part of (start, end] that lies in the window and in the years that schedules know."""
-        start, end = max(start, KNOWN_FROM), min(end, KNOWN_UNTIL)
+        if start < KNOWN_FROM:
+            start = KNOWN_FROM
+        if end > KNOWN_UNTIL:
+            end = KNOWN_UNTIL
         if self.start_at is not None and self.start_at > start:
             start = self.start_at - TICK
-        if self.end_at is not None:
-            end = min(end, self.end_at)
+        if self.end_at is not None and self.end_at < end:
+            end = self.end_at
         return start, end
 
 

@@ -142,6 +142,7 @@ def zone_fingerprint(name: str) -> str:
     return hashlib.blake2b(facts, digest_size=8).hexdigest()
 
 
+@lru_cache(maxsize=4096)
 def utc(ts: int) -> datetime:
     """An aware UTC datetime from a Unix second."""
     return datetime.fromtimestamp(ts, UTC)

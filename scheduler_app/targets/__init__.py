@@ -30,16 +30,16 @@ def kinds() -> dict[str, str]:
 def get_target(kind: str) -> Target:
     """Raises `UnknownTarget` for a kind that this release lacks, `InvalidTarget` for one that is switched off."""
     target = _TARGETS.get(kind)
+    if target is not None and kind in get_config().kinds:
+        return target
     allowed = ", ".join(kinds()) or "none"
     if target is None:
         raise UnknownTarget(f"There is no kind of target called {kind!r:.100}. Allowed: {allowed}.")
-    if kind not in get_config().kinds:
-        message = (
-            f"The kind {kind!r} is switched off. Allowed: {allowed}."
-            f" To switch it on, add it to the setting SCHEDULER['kinds']."
-        )
-        raise InvalidTarget([Problem("kind", message, given=kind, allowed=allowed)])
-    return target
+    message = (
+        f"The kind {kind!r} is switched off. Allowed: {allowed}."
+        f" To switch it on, add it to the setting SCHEDULER['kinds']."
+    )
+    raise InvalidTarget([Problem("kind", message, given=kind, allowed=allowed)])
 
 
 def target_problems(kind: str, target: str, arguments: JSON) -> list[Problem]:

@@ -186,4 +186,5 @@ class Target(ABC):
 
     @abstractmethod
     def run(self, execution: CurrentExecution) -> object:
-        """Do it, in a worker thread. What is returned is the result; what is raised is the error."""
+        """Do it, in a worker thread, after `problems` had none to tell. What is returned is the result; what is raised
+        is the error."""

@@ -25,15 +25,14 @@ _scrubber = Scrubber(())
 
 
 def resolve(arguments: Any) -> Any:
-    """The arguments with secrets in the place of references; from now on their values are hidden by `scrub`.
+    """A copy of the arguments with secrets in the place of references, whose values `scrub` hides from now on.
 
-    Raises `TargetFailed` naming what this node lacks: another attempt, or another node, may have it.
+    A copy in any case: what a task does to its arguments must not reach the next run of the job. Raises `TargetFailed` naming what this node lacks: another attempt, or another node, may have it.
     """
     names = names_in(arguments)
-    if not names:
-        return arguments
     values = {name: _look_up(name) for name in sorted(names)}
-    _remember(set(values.values()))
+    if values:
+        _remember(set(values.values()))
     return with_values(arguments, values)
 
 

@@ -25,7 +25,7 @@ from scheduler_app.rules.problems import Problem
 from scheduler_app.rules.storable import error_line, shown
 
 from .argument_schemas import arguments_schema
-from .base import JSON, CurrentExecution, InvalidTarget, Stopped, Target, UnknownTarget
+from .base import JSON, CurrentExecution, Stopped, Target, UnknownTarget
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +73,7 @@ class RegisteredTask:
 
     def call_arguments(self, arguments: JSON) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments, without the context; raises TypeError when they do not fit."""
-        if isinstance(arguments, dict):
-            args, kwargs = [], arguments
-        elif isinstance(arguments, list):
-            args, kwargs = arguments, {}
-        else:
-            raise TypeError("they must be a JSON object of keyword arguments, or a JSON list")
+        args, kwargs = _call_of(arguments)
         context = [None] if self.task.takes_context else []
         self.signature.bind(*context, *args, **kwargs)
         return args, kwargs
@@ -219,15 +214,20 @@ class TaskTarget(Target):
     def run(self, execution: CurrentExecution) -> object:
         """What the function returns or raises. A coroutine is cancelled when the execution is asked to stop."""
         task = self._tasks.get(execution.target)
-        try:
-            args, kwargs = task.call_arguments(execution.arguments)
-        except TypeError as error:
-            raise InvalidTarget([_misfit(task, execution.arguments, str(error))]) from None
+        args, kwargs = _call_of(execution.arguments)
         if task.task.takes_context:
             args = [_context(task.task, execution, args, kwargs), *args]
         if task.info.is_async:
             return _run_coroutine(task.task.func, args, kwargs, execution)
         return task.task.func(*args, **kwargs)
+
+
+def _call_of(arguments: JSON) -> tuple[list[Any], dict[str, Any]]:
+    if isinstance(arguments, dict):
+        return [], arguments
+    if isinstance(arguments, list):
+        return arguments, {}
+    raise TypeError("they must be a JSON object of keyword arguments, or a JSON list")
 
 
 def _tasks_in(module: ModuleType | None) -> list[Any]:

@@ -1,11 +1,14 @@
 """The heap between claiming and running."""
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 from scheduler_app.engine.ready_queue import ReadyQueue
 from scheduler_app.lifecycle import Claimed
 from scheduler_app.rules.spec import JobSpec
+
+from .conftest import wait_for
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -19,6 +22,7 @@ def claimed(number: int, *, priority: int = 0, minutes: int = 0) -> Claimed:
         crashes=0,
         job_id=1,
         spec=JobSpec(),
+        arguments={},
         scheduled_for=moment,
         run_after=moment,
         priority=priority,
@@ -77,3 +81,81 @@ def test_what_must_not_begin_any_more_is_taken_out():
 
     assert [item.id for item in removed] == [3]
     assert queue.waiting() == [2]
+
+
+# --- How many workers -------------------------------------------------------------------------
+
+
+class Crew:
+    """Workers that each hold what they took until told to go on."""
+
+    def __init__(self, queue: ReadyQueue, size: int) -> None:
+        self.took: list[int] = []
+        self.go_on = threading.Semaphore(0)
+        self.threads = [threading.Thread(target=self._work, args=[queue]) for _ in range(size)]
+        for thread in self.threads:
+            thread.start()
+
+    def _work(self, queue: ReadyQueue) -> None:
+        while (item := queue.take()) is not None:
+            self.took.append(item.id)
+            self.go_on.acquire()
+
+    def has_taken(self, count: int) -> bool:
+        """Whether it comes to that many, and to no more in a while."""
+        wait_for(lambda: len(self.took) >= count, what=f"{count} taken of {self.took}")
+        time.sleep(0.1)
+        return len(self.took) == count
+
+    def end(self, queue: ReadyQueue) -> None:
+        queue.close()
+        self.go_on.release(100)
+        for thread in self.threads:
+            thread.join(10)
+
+
+def test_few_workers_begin_with_short_work_and_more_come_while_the_process_has_time_left():
+    queue = ReadyQueue()
+    crew = Crew(queue, 4)
+    try:
+        queue.balance(few=True, saturated=True)
+        queue.put([claimed(number) for number in range(8)])
+        assert crew.has_taken(1)
+
+        queue.balance(few=True, saturated=False)
+        assert crew.has_taken(2)
+        queue.balance(few=False, saturated=True)
+        assert crew.has_taken(4)
+    finally:
+        crew.end(queue)
+    assert not any(thread.is_alive() for thread in crew.threads)
+
+
+def test_workers_that_only_get_in_each_other_s_way_rest_until_they_are_needed():
+    queue = ReadyQueue()
+    crew = Crew(queue, 3)
+    try:
+        queue.put([claimed(number) for number in range(12)])
+        assert crew.has_taken(3)
+
+        queue.balance(few=True, saturated=True)
+        crew.go_on.release(3)
+        assert crew.has_taken(4)  # two rest, one goes on
+
+        queue.balance(few=True, saturated=True)
+        crew.go_on.release()
+        assert crew.has_taken(5)  # who works alone never rests
+        queue.balance(few=False, saturated=True)
+        assert crew.has_taken(7)
+    finally:
+        crew.end(queue)
+    assert not any(thread.is_alive() for thread in crew.threads)
+
+
+def test_nobody_watches_over_an_empty_queue():
+    queue = ReadyQueue()
+    assert not queue.wait_until_filled(0.01)
+    queue.put([claimed(1)])
+    assert queue.wait_until_filled(10)
+    queue.take()
+    assert not queue.wait_until_filled(0.01)

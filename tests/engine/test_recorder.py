@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import psycopg
 import pytest
 
 from scheduler_app import lifecycle
 from scheduler_app.conf import get_config
 from scheduler_app.engine import database
+from scheduler_app.engine import recorder as recorder_module
 from scheduler_app.engine.gauges import Gauges
 from scheduler_app.engine.recorder import Recorder
 from scheduler_app.lifecycle import Finished, HandBack, SpecCache
@@ -110,3 +113,43 @@ def test_a_plan_that_somebody_holds_keeps_back_what_is_handed_back_of_that_job_a
 
     assert recorder.close(60)
     assert Execution.objects.filter(status="ready").count() == 2
+
+
+def test_outcomes_wait_for_each_other_while_something_is_due_unless_somebody_waits_for_them(
+    connection: psycopg.Connection, make_job, monkeypatch
+):
+    monkeypatch.setattr(recorder_module, "GATHER_WHILE_FIRING_S", 3600)
+    lifecycle.run_now([make_job(name="a").pk], by="tester")
+    specs = SpecCache()
+    node_id = lifecycle.register_node(
+        connection, name="n", host="h", pid=1, release="", queues=(), threads=3
+    )
+    [held] = lifecycle.claim(connection, specs, node_id=node_id, limit=3)
+    now = database_now()
+    recorder = Recorder(
+        get_config(),
+        specs,
+        gauges=Gauges(),
+        progress=lambda: ([], []),
+        on_retry=lambda seconds: None,
+    )
+    recorder.is_firing = True
+    recorder.start()
+    recorder.put(
+        Finished(
+            id=held.id,
+            token=held.token,
+            attempt=1,
+            job_id=held.job_id,
+            status="succeeded",
+            started_at=now,
+            finished_at=now,
+        )
+    )
+
+    time.sleep(0.2)
+    assert recorder.backlog == 1
+    assert recorder.flush(30)
+
+    assert Execution.objects.get().status == "succeeded"
+    recorder.close(10)

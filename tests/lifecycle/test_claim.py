@@ -69,7 +69,7 @@ def test_a_claimed_execution_runs_for_its_node_under_a_new_token(connection, clo
 
     assert (claimed.id, claimed.token, claimed.attempt, claimed.crashes) == (execution.id, 1, 1, 0)
     assert (claimed.job_id, claimed.scheduled_for, claimed.priority) == (job.pk, NOON, 3)
-    assert (claimed.spec.target, claimed.spec.arguments) == ("report", {"day": 1})
+    assert (claimed.spec.target, claimed.arguments) == ("report", {"day": 1})
     assert claimed.spec.timeout_s == 7
     execution.refresh_from_db()
     assert (execution.status, execution.node_id, execution.token) == ("running", node, 1)
@@ -85,7 +85,7 @@ def test_an_execution_runs_by_the_revision_it_was_fired_with(connection, clock):
 
     [claimed] = claim(connection, make_node(connection))
 
-    assert (claimed.spec.target, claimed.spec.arguments) == ("old", {"n": 1})
+    assert (claimed.spec.target, claimed.arguments) == ("old", {"n": 1})
 
 
 def test_what_an_execution_changes_of_its_definition_counts(connection, clock):
@@ -94,7 +94,7 @@ def test_what_an_execution_changes_of_its_definition_counts(connection, clock):
 
     [claimed] = claim(connection, make_node(connection))
 
-    assert (claimed.spec.target, claimed.spec.arguments) == ("report", {"n": 5})
+    assert (claimed.spec.target, claimed.arguments) == ("report", {"n": 5})
     assert claimed.spec.timeout_s == 9
 
 

@@ -26,7 +26,7 @@ def test_an_enqueued_task_is_claimed_with_its_arguments(connection, clock):
 
     assert str(claimed.id) == result.id
     assert (claimed.job_id, claimed.spec.target) == (None, "tests.testapp.tasks.add")
-    assert claimed.spec.arguments == {"a": 1, "b": 2}
+    assert claimed.arguments == {"a": 1, "b": 2}
 
 
 def test_the_result_follows_the_execution(connection, clock):

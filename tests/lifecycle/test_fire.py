@@ -7,11 +7,22 @@ from datetime import datetime, timedelta
 
 import psycopg
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import connection as django_connection
 
 from scheduler_app import lifecycle
 from scheduler_app.lifecycle import firing
-from scheduler_app.models import Execution, Gap, Job, JobPlan, JobRevision, Pause, Status, Trigger
+from scheduler_app.models import (
+    Execution,
+    Gap,
+    Job,
+    JobPlan,
+    JobRevision,
+    Node,
+    Pause,
+    Status,
+    Trigger,
+)
 from scheduler_app.rules.timetable import jitter_of
 
 from .support import (
@@ -951,3 +962,88 @@ def test_whatever_people_do_every_fire_time_has_one_verdict(seed, connection, cl
         assert undecided == [] or plan_of(job).next_fire_at is None
         assert verdicts == [m for m in owed(job.pk, clock()) if m <= decided_until]
         assert len(set(verdicts)) == len(verdicts)
+
+
+# --- A node that starts what it fires ---------------------------------------------------------
+
+
+def taker(node_id: int, room: int = 10, **options: object) -> lifecycle.Taker:
+    return lifecycle.Taker(node_id=node_id, room=room, **options)
+
+
+def test_a_node_with_nothing_else_to_do_holds_what_it_fires_at_once(connection, clock):
+    """Proves I2: the execution is this node's from its first moment, as after a claim."""
+    owner = get_user_model().objects.create_user("olga")
+    job = make_job(target="report", arguments={"day": 1}, priority=3, owner=owner)
+    settle(connection)
+    node_id = make_node(connection)
+
+    clock.tick(1)
+    fired = fire(connection, taker=taker(node_id, release="1.2"))
+
+    assert (fired.executions, fired.ready) == (1, 0)
+    [held] = fired.started
+    execution = Execution.objects.get()
+    assert (execution.status, execution.node_id, execution.release) == ("running", node_id, "1.2")
+    assert (execution.token, execution.attempt, execution.claimed_at) == (1, 1, after_noon(1))
+    assert (held.id, held.token, held.attempt, held.job_id) == (execution.pk, 1, 1, job.pk)
+    assert (held.spec.target, held.arguments, held.priority) == ("report", {"day": 1}, 3)
+    assert (held.scheduled_for, held.owner_id) == (after_noon(1), job.owner_id)
+    assert claim(connection, node_id) == []
+    assert finish(connection, outcome(held)) == {execution.pk}
+    assert story(job) == ["12:00:01 succeeded"]
+
+
+def test_it_takes_no_more_than_it_has_room_for_and_the_most_urgent_first(connection, clock):
+    jobs = [make_job(priority=priority) for priority in (0, 5, 0, 7)]
+    settle(connection)
+
+    clock.tick(1)
+    fired = fire(connection, taker=taker(make_node(connection), room=2))
+
+    assert (fired.executions, fired.ready) == (4, 2)
+    assert {held.job_id for held in fired.started} == {jobs[1].pk, jobs[3].pk}
+    assert [story(job)[0].split()[1] for job in jobs] == ["ready", "running", "ready", "running"]
+
+
+@pytest.mark.parametrize("state", ["draining", "dead", "stopped"])
+def test_a_node_that_is_given_up_starts_nothing(connection, clock, state):
+    make_job()
+    settle(connection)
+    node_id = make_node(connection)
+    Node.objects.filter(pk=node_id).update(state=state)
+
+    clock.tick(1)
+    fired = fire(connection, taker=taker(node_id))
+
+    assert (fired.started, fired.ready) == ([], 1)
+    execution = Execution.objects.get()
+    assert (execution.node_id, execution.token, execution.attempt) == (None, 0, 0)
+
+
+def test_it_leaves_what_a_claim_would_leave(connection, clock):
+    jobs = {
+        "of another queue": make_job(queue="reports"),
+        "of a paused tag": make_job(tags=["slow"]),
+        "at its limit": make_job(on_overlap="queue_one"),
+        "that makes way for the next": make_job(on_overlap="cancel_running"),
+        "of its own": make_job(),
+    }
+    for name in ("at its limit", "that makes way for the next"):
+        make_execution(jobs[name], status=Status.RUNNING, node_id=make_node(connection))
+    settle(connection)
+    clock.tick(1.2)
+    # Due before the pause began, so it is run, but not before the pause is over.
+    lifecycle.pause_scope("tag", "slow", by="ann", reason="")
+
+    clock.tick(0.2)
+    fired = fire(connection, taker=taker(make_node(connection), queues=("default",)))
+
+    assert {held.job_id for held in fired.started} == {jobs["of its own"].pk}
+    assert {name: story(job)[-1].split()[1] for name, job in jobs.items()} == {
+        "of another queue": "ready",
+        "of a paused tag": "ready",
+        "at its limit": "blocked",
+        "that makes way for the next": "blocked",
+        "of its own": "running",
+    }

@@ -448,7 +448,7 @@ STEPS = {
     "fire": Step(
         due,
         fire,
-        {"plan_next_fire_at", PLAN, REVISION, "execution_live", "one_revision_per_version"},
+        {"plan_next_fire_at", PLAN, REVISION, "execution_live"},
         rows=2000,
         pages=5000,
     ),

@@ -61,7 +61,7 @@ def test_run_now_creates_an_execution_that_can_start_at_once(connection, clock):
     assert (execution.queue, execution.priority) == ("reports", 5)
     assert execution.requested_by == "ann"
     [claimed] = claim(connection, make_node(connection))
-    assert claimed.spec.arguments == {"a": 1}
+    assert claimed.arguments == {"a": 1}
 
 
 def test_run_now_does_not_touch_the_schedule(connection, clock):
@@ -146,7 +146,7 @@ def test_run_now_with_other_arguments_runs_with_those_and_leaves_the_job_alone(c
 
     assert execution.spec == {"arguments": {"a": 5, "b": 6}}
     [claimed] = claim(connection, make_node(connection))
-    assert (claimed.spec.arguments, claimed.spec.target) == ({"a": 5, "b": 6}, ADD)
+    assert (claimed.arguments, claimed.spec.target) == ({"a": 5, "b": 6}, ADD)
     job.refresh_from_db()
     assert (job.arguments, job.version) == ({"a": 1}, 1)
 
@@ -157,7 +157,7 @@ def test_run_now_with_no_arguments_at_all_is_not_the_same_as_with_the_job_s(conn
     lifecycle.run_now([job.pk], by="ann", arguments={})
 
     [claimed] = claim(connection, make_node(connection))
-    assert claimed.spec.arguments == {}
+    assert claimed.arguments == {}
 
 
 @pytest.mark.parametrize(

@@ -86,3 +86,14 @@ def test_a_secret_that_would_break_a_header_is_refused_without_being_shown(direc
 
     assert "control characters" in problem.message
     assert "canary" not in problem.message
+
+
+def test_what_a_task_does_to_its_arguments_stays_with_that_run():
+    """The next run of the job gets them as they are written there."""
+    kept = {"names": ["a"], "deep": {"n": [1]}}
+
+    given = resolve(kept)
+    given["names"].append("b")
+    given["deep"]["n"].clear()
+
+    assert kept == {"names": ["a"], "deep": {"n": [1]}}

@@ -266,7 +266,11 @@ class Course:
         return self.node_amid("long")
 
     def node_amid(self, job: str) -> NodeKeeper:
-        """A node that has just begun an execution of this job."""
+        """A node that has just begun an execution of this job.
+
+        It is the node's a moment before it begins; what is frozen in between begins when the node wakes, and no lease
+        can help that.
+        """
         found: list[NodeKeeper] = []
 
         def look() -> bool:
@@ -276,7 +280,7 @@ class Course:
                 FROM scheduler_app_execution AS execution
                 JOIN scheduler_app_node AS node ON node.id = execution.node_id
                 WHERE execution.status = 'running' AND execution.job_id = %s
-                  AND execution.claimed_at > scheduler_now() - interval '1 second'
+                  AND scheduler_now() - execution.claimed_at BETWEEN interval '0.2 s' AND interval '1.2 s'
                 """,
                 self.ids[job],
             )
