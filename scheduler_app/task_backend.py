@@ -126,8 +126,9 @@ class SchedulerBackend(BaseTaskBackend):
             )
             for execution, (args, kwargs) in zip(executions, given, strict=True)
         ]
-        for result in results:
-            signals.task_enqueued.send(type(self), task_result=result)
+        if signals.task_enqueued.has_listeners(type(self)):
+            for result in results:
+                signals.task_enqueued.send(type(self), task_result=result)
         return results
 
     def get_result(self, result_id: str) -> TaskResult:

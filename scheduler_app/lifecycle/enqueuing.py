@@ -11,19 +11,26 @@ from typing import Any, NamedTuple
 from scheduler_app.targets import target_problems
 
 from . import notices
-from .transactions import CannotDo, transaction_on_psycopg
+from .transactions import CannotDo, statement_on_psycopg
 
+# One statement with the notification in it, so that outside of a transaction it is one round trip.
 ENQUEUE_SQL = """
-INSERT INTO scheduler_app_execution
-    (trigger, spec, scheduled_for, run_after, queue, priority, status, requested_by)
-SELECT
-    'task', call.spec, COALESCE(call.run_after, scheduler_now()), COALESCE(call.run_after, scheduler_now()),
-    call.queue, call.priority, 'ready', %(by)s
-FROM unnest(
-    %(specs)s::text[]::jsonb[], %(run_after)s::timestamptz[], %(queues)s::text[], %(priorities)s::smallint[]
-) WITH ORDINALITY AS call (spec, run_after, queue, priority, place)
-ORDER BY call.place   -- so that ids grow in the order of the calls
-RETURNING id, created_at
+WITH enqueued AS (
+    INSERT INTO scheduler_app_execution
+        (trigger, spec, scheduled_for, run_after, queue, priority, status, requested_by)
+    SELECT
+        'task', call.spec, COALESCE(call.run_after, scheduler_now()), COALESCE(call.run_after, scheduler_now()),
+        call.queue, call.priority, 'ready', %(by)s
+    FROM ROWS FROM (
+        json_to_recordset(%(calls)s) AS (spec jsonb, run_after timestamptz, queue text, priority smallint)
+    ) WITH ORDINALITY AS call (spec, run_after, queue, priority, place)
+    ORDER BY call.place   -- so that ids grow in the order of the calls
+    RETURNING id, created_at
+), told AS MATERIALIZED (   -- once for all of them
+    SELECT pg_notify(%(channel)s, %(notice)s)
+)
+SELECT array_agg(enqueued.id), min(enqueued.created_at)   -- all at one moment
+FROM enqueued, told
 """
 
 
@@ -40,10 +47,23 @@ class TaskCall:
     policies: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `JobSpec` that differ from its defaults, such as `timeout_s` and `max_attempts`."""
 
-    def definition(self) -> str:
-        """What the execution carries, as JSON text."""
-        spec = {**self.policies, "name": self.target, "kind": "task", "target": self.target}
-        return json.dumps({**spec, "arguments": self.arguments, "queue": self.queue})
+    def as_json(self) -> dict[str, Any]:
+        """The columns of its execution, the definition that it carries among them."""
+        spec = {
+            **self.policies,
+            "name": self.target,
+            "kind": "task",
+            "target": self.target,
+            "arguments": self.arguments,
+            "queue": self.queue,
+        }
+        run_after = self.run_after and self.run_after.isoformat()
+        return {
+            "spec": spec,
+            "run_after": run_after,
+            "queue": self.queue,
+            "priority": self.priority,
+        }
 
 
 class Enqueued(NamedTuple):
@@ -65,17 +85,17 @@ def enqueue(calls: Sequence[TaskCall], *, by: str = "") -> list[Enqueued]:
             raise CannotDo(" ".join(problem.message for problem in problems), problems)
     if not calls:
         return []
-    with transaction_on_psycopg() as connection:
-        rows = connection.execute(
+    with statement_on_psycopg() as connection:
+        row = connection.execute(
             ENQUEUE_SQL,
             {
-                "specs": [call.definition() for call in calls],
-                "run_after": [call.run_after for call in calls],
-                "queues": [call.queue for call in calls],
-                "priorities": [call.priority for call in calls],
+                "calls": json.dumps([call.as_json() for call in calls]),
                 "by": by,
+                "channel": notices.CHANNEL,
+                "notice": notices.READY,
             },
-        ).fetchall()
-        notices.notify(connection, notices.READY)
+        ).fetchone()
+    assert row is not None
+    ids, at = row
     # RETURNING promises no order; the ids were drawn in that of the calls.
-    return sorted(Enqueued(*row) for row in rows)
+    return [Enqueued(id_, at) for id_ in sorted(ids)]

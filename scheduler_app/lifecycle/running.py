@@ -63,9 +63,14 @@ inserted AS (
     LEFT JOIN live ON live.job_id = job.id
     ORDER BY wanted.place   -- ids are given out in this order
     RETURNING id, job_id
+),
+told AS MATERIALIZED (   -- once for all of them
+    SELECT pg_notify(%(channel)s, %(notice)s)
+    WHERE EXISTS (SELECT FROM inserted)
 )
 SELECT inserted.id, job.id, job.name
 FROM inserted
+CROSS JOIN told
 JOIN scheduler_app_job AS job ON job.id = inserted.job_id
 ORDER BY inserted.id
 """
@@ -137,11 +142,11 @@ def insert_runs(
             "moments": [run.scheduled_for for run in runs],
             "by": by,
             "trigger": str(trigger),
+            "channel": notices.CHANNEL,
+            "notice": notices.READY,
         },
     ).fetchall()
-    if rows:
-        record(Verb.JOB_RUN, _subjects(rows, runs), by=by)
-        notices.notify(connection, notices.READY)
+    record(Verb.JOB_RUN, _subjects(rows, runs), by=by)
     return [row[0] for row in rows]
 
 

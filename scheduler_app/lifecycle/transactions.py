@@ -28,3 +28,16 @@ def transaction_on_psycopg() -> Iterator[psycopg.Connection[Any]]:
     with transaction.atomic(using=alias):
         connections[alias].ensure_connection()
         yield connections[alias].connection
+
+
+@contextmanager
+def statement_on_psycopg() -> Iterator[psycopg.Connection[Any]]:
+    """As `transaction_on_psycopg`, for one statement: with no transaction open it is one by itself, and says no more."""
+    alias = get_config().database
+    connection = connections[alias]
+    if connection.in_atomic_block or not connection.get_autocommit():
+        with transaction_on_psycopg() as inner:
+            yield inner
+    else:
+        connection.ensure_connection()
+        yield connection.connection

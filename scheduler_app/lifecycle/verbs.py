@@ -158,7 +158,7 @@ def run_now(
         ids = insert_runs(connection, runs, by=by, trigger=trigger)
         if not ids:
             raise CannotDo("There is no such job; it may have been deleted.")
-    return list(Execution.objects.filter(pk__in=ids).select_related("job", "node", "revision"))
+    return list(Execution.objects.filter(pk__in=ids).select_related("job", "revision"))
 
 
 def save_job(job: Job, *, by: str) -> Job:

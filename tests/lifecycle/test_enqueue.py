@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
+from django.db import connection as django_connection
 from django.db import transaction
 
 from scheduler_app import lifecycle
@@ -10,6 +12,7 @@ from scheduler_app.lifecycle import CannotDo, TaskCall
 from scheduler_app.models import Execution, Status
 from scheduler_app.task_backend import InvalidTask, SchedulerBackend, TaskResultDoesNotExist
 from tests.testapp import tasks
+from tests.wire import sent_by
 
 from .support import after_noon, claim, failure, finish, make_node, outcome
 
@@ -75,6 +78,32 @@ def test_many_are_enqueued_in_their_order_for_the_price_of_one(
     assert [executions[result.id].spec["arguments"] for result in results] == [
         [number] for number in range(50)
     ]
+
+
+def test_outside_of_a_transaction_to_enqueue_is_one_statement_however_many_there_are(
+    backend, connection, clock
+):
+    connection.execute("LISTEN scheduler")
+    django_connection.ensure_connection()
+    for calls in (1, 50):
+        with sent_by(django_connection.connection) as sent:
+            backend.enqueue_many(tasks.echo, [((number,), {}) for number in range(calls)])
+        assert (sent.statements, sent.transactions) == (1, 1)
+
+    assert Execution.objects.count() == 51
+    # The nodes hear of it once a call.
+    assert [notice.payload for notice in connection.notifies(timeout=1)] == ["ready", "ready"]
+
+
+def test_a_transaction_goes_on_after_a_call_that_the_database_refused(clock):
+    with transaction.atomic():
+        tasks.echo.enqueue("before")
+        with pytest.raises(psycopg.Error):
+            lifecycle.enqueue([TaskCall(target="tests.testapp.tasks.echo", priority=10**9)])
+        tasks.echo.enqueue("after")
+
+    found = Execution.objects.order_by("id").values_list("spec__arguments", flat=True)
+    assert list(found) == [["before"], ["after"]]
 
 
 def test_queue_priority_and_moment_are_those_of_the_task(connection, clock):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection as django_connection
 
 from scheduler_app import lifecycle
 from scheduler_app.lifecycle import CannotDo, Run
 from scheduler_app.models import Execution
+from tests.wire import sent_by
 
 from .support import NOON, make_job, together
 
@@ -42,6 +44,16 @@ def test_each_run_has_its_own_arguments_and_fire_time(connection, clock):
     assert found[ids[2]].scheduled_for == NOON
     assert {run.status for run in found.values()} == {"ready"}
     assert {run.trigger for run in found.values()} == {"api"}
+
+
+def test_a_thousand_runs_are_as_many_statements_as_one(connection, clock):
+    job = make_add()
+    django_connection.ensure_connection()
+    for count in (1, 1000):
+        with sent_by(django_connection.connection) as sent:
+            lifecycle.run_many([Run(job.pk)] * count, by="ann")
+        # Begin, lock the plan, insert and notify, the audit trail, commit.
+        assert (sent.statements, sent.transactions) == (5, 1)
 
 
 @pytest.mark.parametrize(

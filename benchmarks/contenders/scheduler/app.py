@@ -47,6 +47,10 @@ def main(command: str, *arguments: str) -> None:
             kind="http",
             target=f"http://127.0.0.1:{arguments[1]}/",
         )
+    elif command in ("steps", "enqueuing"):
+        from benchmarks.contenders.scheduler import measuring
+
+        {"steps": measuring.steps, "enqueuing": measuring.enqueuing}[command]()
     elif command == "at":
         moment = datetime.fromtimestamp(int(arguments[0]), UTC)
         save_jobs(int(arguments[1]), schedule=f"@at {moment:%Y-%m-%dT%H:%M:%SZ}")
