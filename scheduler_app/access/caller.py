@@ -23,6 +23,8 @@ class Caller:
     token: Any = None
     """The API token that was used, if one was."""
     address = ""
+    view: Any = None
+    """Whose jobs it sees, once that was asked: see `ownership`."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

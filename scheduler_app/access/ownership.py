@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.contrib.auth.models import Group
@@ -28,7 +29,11 @@ OWN_JOBS_SQL = """(
 )"""
 
 
-@dataclass(frozen=True, slots=True)
+MOST_NAMED = 2000
+"""Jobs that a statement names one by one. What the planner knows of each decides between their index and that of all."""
+
+
+@dataclass(frozen=True)
 class View:
     """What somebody sees who does not see everything: their own jobs, and those of their groups."""
 
@@ -64,6 +69,18 @@ class View:
         found: JobQuerySet = Job.including_deleted.filter(self.condition).order_by()
         return found
 
+    @cached_property
+    def job_ids(self) -> list[int] | None:
+        """Those jobs, asked for once; None where they are more than a statement should name."""
+        ids = list(self.jobs.values_list("pk", flat=True)[: MOST_NAMED + 1])
+        return ids if len(ids) <= MOST_NAMED else None
+
+    def of_jobs(self, rows: Any) -> Any:
+        """Of rows that belong to jobs, those of these."""
+        if self.job_ids is not None:
+            return rows.filter(job_id__in=self.job_ids)
+        return rows.filter(job__in=self.jobs.values("pk"))
+
     def sees(self, owner_id: Any, tags: Collection[str]) -> bool:
         """Whether a job with this owner and these tags is among them."""
         is_owner = bool(self.user) and owner_id is not None and str(owner_id) == self.user
@@ -83,12 +100,11 @@ def current_view() -> View | None:
         return NOBODY if isinstance(caller, RequestCaller) else None
     if user.has_perm(SEE_ALL):
         return None
-    # Beside the permissions, which Django remembers in the same way: once a request.
-    view: View | None = getattr(user, "_scheduler_view", None)
-    if view is None:
-        view = View(str(user.pk), tuple(sorted(user.groups.values_list("name", flat=True))))
-        user._scheduler_view = view
-    return view
+    if caller.view is None:
+        groups = user.groups.order_by("name").values_list("name", flat=True)
+        caller.view = View(str(user.pk), tuple(groups))
+    found: View = caller.view
+    return found
 
 
 def in_sql(column: str = "job_id") -> tuple[str, dict[str, Any]]:
@@ -96,8 +112,8 @@ def in_sql(column: str = "job_id") -> tuple[str, dict[str, Any]]:
     view = current_view()
     if view is None:
         return "true", {}
-    if not view.user:
-        return "false", {}
+    if view.job_ids is not None:
+        return f"{column} = ANY(%(view_jobs)s::bigint[])", {"view_jobs": view.job_ids}
     return f"{column} IN {OWN_JOBS_SQL}", {
         "view_user": view.user,
         "view_groups": list(view.groups),

@@ -102,4 +102,4 @@ def _narrowed(found: JobQuerySet, view: View | None) -> JobQuerySet:
 
 
 def _of_jobs(rows: Any, view: View | None) -> Any:
-    return rows if view is None else rows.filter(job__in=view.jobs.values("pk"))
+    return rows if view is None else view.of_jobs(rows)

@@ -22,7 +22,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db import transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 
-from scheduler_app.access import current_caller, require_kinds
+from scheduler_app.access import current_caller, require_kinds, visible
 from scheduler_app.access.ownership import current_view
 from scheduler_app.access.throttling import RUNS, spend_up_to_all
 from scheduler_app.conf import get_config
@@ -111,7 +111,6 @@ class BulkCount:
 
 def count_bulk(verb: str, selection: Selection) -> BulkCount:
     """What `start_bulk` would do; changes nothing, and costs the same however much there is."""
-    selection = replace(selection, view=current_view())
     statuses = SUITABLE[BulkVerb(verb)]
     if verb == BulkVerb.CANCEL:
         reason = "asked to stop already"
@@ -122,12 +121,12 @@ def count_bulk(verb: str, selection: Selection) -> BulkCount:
         is_refused = Q(job_id__isnull=False) & ~Exists(jobs)
     by_fate, is_capped = _count(
         selection,
-        Execution.objects.filter(status__in=statuses),
+        visible.executions().filter(status__in=statuses),
         Case(When(is_refused, then=Value(reason)), default=Value("")),
     )
     suitable = min(by_fate.pop("", 0), COUNTED)
     others, others_are_capped = _count(
-        selection, Execution.objects.exclude(status__in=statuses), F("status")
+        selection, visible.executions().exclude(status__in=statuses), F("status")
     )
     refused = by_fate | {
         str(Status(status).label).lower(): count for status, count in sorted(others.items())
@@ -154,10 +153,10 @@ def start_bulk(
     `key` is the caller's: the same key again is the same operation, however often it is sent. Raises CannotDo when
     it names another, Invalid for a selection that cannot be meant.
     """
+    counted = count_bulk(verb, selection)
     # Nodes go on with it, and see what the caller sees now.
     selection = replace(selection, view=current_view())
     stored = Selection.from_json(selection.to_json()).to_json()
-    counted = count_bulk(verb, selection)
     caller = current_caller()
     if verb == BulkVerb.RETRY:
         _require_targets(selection)

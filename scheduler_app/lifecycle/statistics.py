@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import connections
 
-from scheduler_app.access.ownership import in_sql
+from scheduler_app.access.ownership import current_view, in_sql
 from scheduler_app.conf import get_config
 from scheduler_app.models import database_now
 from scheduler_app.rules.fingerprints import fingerprint, last_own_place
@@ -24,6 +24,9 @@ LAST_RUNS = 100
 
 COUNTED_IN_SLICE = 6_000
 """Executions that are counted in one slice of time; in a slice with more, the shares are those of the newest."""
+
+COUNTED_OF_SOME = 200_000
+"""Executions of a window that are counted for who does not see all jobs; the shares of older slices are of what did not succeed."""
 
 OTHERS_COUNTED = 50_000
 """Executions of a window that are looked at because they did not succeed, or not yet."""
@@ -65,6 +68,35 @@ LEFT JOIN LATERAL (
 GROUP BY wanted.job_id
 """
 
+# All executions, slice by slice: an index has them, and they need not be looked at.
+COUNT_ALL_SQL = """
+CROSS JOIN LATERAL (
+    SELECT count(*) FROM (
+        SELECT
+        FROM scheduler_app_execution
+        WHERE scheduled_for >= slice.start AND scheduled_for < slice.start + %(step)s::interval
+          AND {only}
+        ORDER BY scheduled_for DESC
+        LIMIT %(counted)s + 1
+    ) AS counted
+) AS everything
+"""
+
+# Those of some jobs, all slices at once: slice by slice, each of the jobs would be looked up in each.
+COUNT_SOME_SQL = """
+LEFT JOIN (
+    SELECT date_bin(%(step)s::interval, scheduled_for, %(since)s::timestamptz) AS start, count(*)
+    FROM (
+        SELECT scheduled_for
+        FROM scheduler_app_execution
+        WHERE scheduled_for >= %(since)s AND scheduled_for < %(until)s AND {only}
+        ORDER BY scheduled_for DESC
+        LIMIT %(counted_of_some)s
+    ) AS counted
+    GROUP BY start
+) AS everything ON everything.start = slice.start
+"""
+
 # What succeeded is what is left: all are counted in an index, and the others have small indexes of their own.
 SLICES_SQL = """
 WITH unsuccessful AS MATERIALIZED (
@@ -94,22 +126,13 @@ WITH unsuccessful AS MATERIALIZED (
     GROUP BY start
 )
 SELECT
-    slice.start, everything.count, COALESCE(unsuccessful.failed, 0),
+    slice.start, COALESCE(everything.count, 0), COALESCE(unsuccessful.failed, 0),
     COALESCE(unsuccessful.cancelled, 0), COALESCE(unsuccessful.lost, 0), COALESCE(live.count, 0),
     sample.drift_s
 FROM generate_series(
     %(since)s::timestamptz, %(until)s::timestamptz - interval '1 microsecond', %(step)s::interval
 ) AS slice (start)
-CROSS JOIN LATERAL (
-    SELECT count(*) FROM (
-        SELECT
-        FROM scheduler_app_execution
-        WHERE scheduled_for >= slice.start AND scheduled_for < slice.start + %(step)s::interval
-          AND {only}
-        ORDER BY scheduled_for DESC
-        LIMIT %(counted)s + 1
-    ) AS counted
-) AS everything
+{everything}
 CROSS JOIN LATERAL (
     SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
         ORDER BY extract(epoch FROM started_at - scheduled_for)::float8
@@ -384,11 +407,17 @@ def slices(
         "until": until,
         "step": step,
         "counted": COUNTED_IN_SLICE,
+        "counted_of_some": COUNTED_OF_SOME,
         "others": OTHERS_COUNTED,
         "sampled": SAMPLED_IN_SLICE,
     }
+    of_some = current_view() is not None
+    everything = COUNT_SOME_SQL if of_some else COUNT_ALL_SQL
+    rows = _rows(SLICES_SQL.replace("{everything}", everything), parameters, job_ids)
+    is_cut = of_some and sum(row[1] for row in rows) >= COUNTED_OF_SOME
+    first_counted = next((row[0] for row in rows if row[1]), until)
     found = []
-    for row in _rows(SLICES_SQL, parameters, job_ids):
+    for row in rows:
         start, counted, failed, cancelled, lost, live, drift = row
         others = failed + cancelled + lost + live
         found.append(
@@ -401,7 +430,7 @@ def slices(
                 lost=lost,
                 live=live,
                 drift=Percentiles(*(drift or ())),
-                is_capped=counted > COUNTED_IN_SLICE,
+                is_capped=counted > COUNTED_IN_SLICE or (is_cut and start <= first_counted),
             )
         )
     return found
