@@ -47,7 +47,8 @@ def test_schemathesis_finds_nothing(live_server: LiveServer, tmp_path: Path, set
             *("--auth", f"contract:{PASSWORD}", "--phases", PHASES),
             *("--max-examples", EXAMPLES, "--seed", SEED, "--generation-database", "none"),
             *("--no-color", "--warnings", "off"),
-            *("--request-timeout", "120"),  # However slow the machine is.
+            # However slow the machine is.
+            *("--request-timeout", "120", "--suppress-health-check", "too_slow"),
         ],
         cwd=tmp_path,  # It keeps what it found beside it.
         env={**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS)},
