@@ -29,7 +29,9 @@ def test_jobs_are_paused_and_resumed_by_names_ids_and_filters(operator: ApiClien
     a, b = make_job(name="a", tags=["x"]), make_job(name="b", tags=["x"])
     make_job(name="c")
 
-    by_list = operator.post(f"{API}/bulk/jobs/pause", {"jobs": ["a", b.pk], "reason": "why"})
+    # 7.0 is a whole number to JSON.
+    refs = ["a", float(b.pk)]
+    by_list = operator.post(f"{API}/bulk/jobs/pause", {"jobs": refs, "reason": "why"})
 
     assert by_list.json() == {
         "count": 2,
