@@ -71,6 +71,11 @@ class Cluster:
         """An autocommit connection, to the round's database unless told otherwise."""
         return psycopg.connect(self._server.url(database or self.database), autocommit=True)
 
+    def analyze(self) -> None:
+        """Know what the tables hold, as autovacuum makes sure of within a minute."""
+        with self.connect() as connection:
+            connection.execute("ANALYZE")
+
     def number(self, statement: str) -> int:
         """The one number that a statement of ours gives."""
         with self.connect() as connection:

@@ -30,7 +30,7 @@ HERD_OVER_AFTER_S = 60.0
 READY_WITHIN_S = 60.0
 LEAD_S = 4
 """Between the moment that jobs are stored and the one that they fire at."""
-HERD_LEAD_S = 8
+HERD_LEAD_S = 10
 """In which jobs are stored, besides a second for each 300, and workers start where they come second."""
 
 
@@ -149,6 +149,7 @@ def drain(
     """No-op tasks wait; how many a second, from the first start to the last outcome stored, or to the end of patience."""
     with stage(contender, cluster) as on:
         on.run("enqueue", count)
+        cluster.analyze()
         before = cluster.cost()
 
         def is_done() -> bool:
@@ -209,6 +210,7 @@ def herd(
         with on.scheduled(workers, "at", instant, count):
             if time.time() > instant - 1:
                 raise GaveUp("storing the jobs took until they were due")
+            cluster.analyze()
             time.sleep(instant - time.time())
             with suppress(GaveUp):  # what is missing is counted
                 on.wait_until(lambda: starts.count(on.starts) >= count, within_s)

@@ -54,6 +54,7 @@ async def main(command: str, *arguments: str) -> None:
         queries = pgqueuer.Queries.from_asyncpg_connection(connection)
         if command == "setup":
             await queries.install()
+            await queries.optimize_autovacuum()  # as its guide asks for
         elif command == "enqueue":
             await enqueue(queries, int(arguments[0]))
         elif command == "pickup":
