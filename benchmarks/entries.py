@@ -40,7 +40,7 @@ def quick() -> Iterator[Entry]:
         yield _limit(batch, count, connections)
     yield _drain(10_000, 1, within_s=10)
     yield _pickup(60, within_s=20)
-    yield _herd(1000, 1, within_s=35)
+    yield _herd(1000, 1, within_s=45)
     yield _seconds(1000, seconds=10)
 
 

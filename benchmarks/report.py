@@ -51,11 +51,12 @@ def _ratios(result: Result, best: Result | None, limits: Mapping[int, float]) ->
         return []
     found = []
     if result["kind"] == "drain" and (limit := limits.get(result["nodes"])):
-        found.append(f"{figures[main] / limit:.2f} of the limit")
+        found.append(f"{_ratio(figures[main] / limit)} of the limit")
     if best is result:
         found.append("best peer")
     elif best and best["figures"][main]:
-        found.append(f"{figures[main] / best['figures'][main]:.2f} of {best['contender']}'s {main}")
+        ratio = _ratio(figures[main] / best["figures"][main])
+        found.append(f"{ratio} of {best['contender']}'s {main}")
     return found
 
 
@@ -87,6 +88,10 @@ def _limits(results: Sequence[Result]) -> dict[int, float]:
 
 def _of(results: Sequence[Result], workload: str) -> list[Result]:
     return [result for result in results if result["workload"] == workload]
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _shown(value: float) -> str:
