@@ -347,7 +347,7 @@ class JobViewSet(JobHistory):
         given = self.get_serializer(data=request.data)
         given.is_valid(raise_exception=True)
         # Programs call this more than all else: it reads no more than it needs.
-        found = find_job(job, self.get_queryset().select_related(None))
+        found = find_job(job, self.get_queryset().select_related(None).only("arguments"))
         arguments = unmasked(given.validated_data.get("arguments"), found.arguments)
         if places := mask_places(arguments, "arguments"):
             raise Refused([masked_problem(place) for place in places])

@@ -7,40 +7,40 @@ from rest_framework.reverse import reverse
 
 
 class Links:
-    """Addresses for one request; each kind of thing is looked up once, however many rows there are."""
+    """Addresses for one request; each kind of thing is looked up when needed, and once, however many rows there are."""
 
     def __init__(self, request: Request) -> None:
-        self._jobs = reverse("api:job-list", request=request)
-        self._executions = reverse("api:execution-list", request=request)
-        self._nodes = reverse("api:node-list", request=request)
-        self._calendars = reverse("api:calendar-list", request=request)
-        self._pauses = reverse("api:pause-list", request=request)
-        self._tasks = reverse("api:task-list", request=request)
-        self._bulk = reverse("api:bulk-executions-list", request=request)
+        self._request = request
+        self._found: dict[str, str] = {}
+
+    def _list(self, kind: str) -> str:
+        if kind not in self._found:
+            self._found[kind] = reverse(f"api:{kind}-list", request=self._request)
+        return self._found[kind]
 
     def job(self, job_id: int) -> str:
-        return f"{self._jobs}/{job_id}"
+        return f"{self._list('job')}/{job_id}"
 
     def executions_of(self, job_id: int) -> str:
-        return f"{self._jobs}/{job_id}/executions"
+        return f"{self._list('job')}/{job_id}/executions"
 
     def execution(self, execution_id: int) -> str:
-        return f"{self._executions}/{execution_id}"
+        return f"{self._list('execution')}/{execution_id}"
 
     def log(self, execution_id: int) -> str:
-        return f"{self._executions}/{execution_id}/log"
+        return f"{self._list('execution')}/{execution_id}/log"
 
     def node(self, node_id: int) -> str:
-        return f"{self._nodes}/{node_id}"
+        return f"{self._list('node')}/{node_id}"
 
     def calendar(self, calendar_id: int) -> str:
-        return f"{self._calendars}/{calendar_id}"
+        return f"{self._list('calendar')}/{calendar_id}"
 
     def pause(self, pause_id: int) -> str:
-        return f"{self._pauses}/{pause_id}"
+        return f"{self._list('pause')}/{pause_id}"
 
     def task(self, name: str) -> str:
-        return f"{self._tasks}/{name}"
+        return f"{self._list('task')}/{name}"
 
     def bulk(self, operation_id: object) -> str:
-        return f"{self._bulk}/{operation_id}"
+        return f"{self._list('bulk-executions')}/{operation_id}"

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
+from scheduler_app.access.rights import require_targets
 from scheduler_app.access.throttling import RUNS, spend
 from scheduler_app.models import Job, Trigger
 from scheduler_app.models.audit import Verb
@@ -18,7 +19,6 @@ from scheduler_app.targets import target_problems
 
 from . import notices
 from .auditing import Subject, record
-from .entitling import require_targets_of
 from .promoting import LOCK_PLANS_SQL
 from .transactions import CannotDo, transaction_on_psycopg
 
@@ -33,14 +33,15 @@ WITH wanted AS MATERIALIZED (
     ) WITH ORDINALITY AS wanted (job_id, spec, scheduled_for, place)
 ),
 live AS MATERIALIZED (   -- once for each job, however many runs of it are asked for
-    SELECT execution.job_id, count(*) AS count
-    FROM scheduler_app_execution AS execution
-    JOIN scheduler_app_job AS job ON job.id = execution.job_id
-    WHERE execution.job_id = ANY(%(job_ids)s)
-      AND execution.status IN ('ready', 'blocked', 'running')
-      AND (execution.status <> 'blocked' OR execution.backfill IS NULL)
-      AND NOT (job.max_running IS NULL AND job.on_overlap = 'allow')
-    GROUP BY execution.job_id
+    SELECT job.id AS job_id, (
+        SELECT count(*)
+        FROM scheduler_app_execution AS execution
+        WHERE execution.job_id = job.id
+          AND execution.status IN ('ready', 'blocked', 'running')
+          AND (execution.status <> 'blocked' OR execution.backfill IS NULL)
+    ) AS count
+    FROM scheduler_app_job AS job
+    WHERE job.id = ANY(%(job_ids)s) AND NOT (job.max_running IS NULL AND job.on_overlap = 'allow')
 ),
 inserted AS (
     INSERT INTO scheduler_app_execution
@@ -62,18 +63,35 @@ inserted AS (
       ON revision.job_id = job.id AND revision.version = job.version
     LEFT JOIN live ON live.job_id = job.id
     ORDER BY wanted.place   -- ids are given out in this order
-    RETURNING id, job_id
+    RETURNING id, job_id, revision_id, scheduled_for, run_after, queue, priority, status, created_at
 ),
 told AS MATERIALIZED (   -- once for all of them
     SELECT pg_notify(%(channel)s, %(notice)s)
     WHERE EXISTS (SELECT FROM inserted)
 )
-SELECT inserted.id, job.id, job.name
+SELECT inserted.*, job.name, job.kind, job.target
 FROM inserted
 CROSS JOIN told
 JOIN scheduler_app_job AS job ON job.id = inserted.job_id
 ORDER BY inserted.id
 """
+
+
+class Inserted(NamedTuple):
+    """An execution that RUN_SQL inserted, and what it is of its job."""
+
+    id: int
+    job_id: int
+    revision_id: int
+    scheduled_for: datetime
+    run_after: datetime
+    queue: str
+    priority: int
+    status: str
+    created_at: datetime
+    job_name: str
+    kind: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,25 +112,21 @@ def run_many(runs: Sequence[Run], *, by: str, trigger: str = Trigger.MANUAL) -> 
     """
     if not 1 <= len(runs) <= MOST_RUNS:
         raise CannotDo(f"Ask for 1 to {MOST_RUNS:,} runs at once, not {len(runs):,}.")
-    may_run(runs)
+    # Before the transaction: nobody waits for the counter of somebody else's.
+    spend(RUNS, len(runs))
     check_arguments(runs, place="runs.{}.")
     with transaction_on_psycopg() as connection:
-        ids = insert_runs(connection, runs, by=by, trigger=trigger)
-        if len(ids) < len(runs):
+        rows = insert_runs(connection, runs, by=by, trigger=trigger)
+        if len(rows) < len(runs):
             raise CannotDo("Some of the jobs were deleted meanwhile; nothing was run.")
-    return ids
-
-
-def may_run(runs: Sequence[Run]) -> None:
-    """Raises NotAllowed or TooOften. Before the transaction: nobody waits for the counter of somebody else's."""
-    spend(RUNS, len(runs))
-    require_targets_of({run.job_id for run in runs})
+    return [row.id for row in rows]
 
 
 def check_arguments(runs: Sequence[Run], *, place: str = "") -> None:
-    """Raises CannotDo when the arguments of a run do not fit what its job does."""
+    """Raises CannotDo when the arguments of a run do not fit what its job does; NotAllowed first."""
     ids = {run.job_id for run in runs if run.arguments is not None}
     jobs = Job.objects.only("name", "kind", "target").in_bulk(ids) if ids else {}
+    require_targets((job.kind, job.target) for job in jobs.values())
     for number, run in enumerate(runs):
         job = jobs.get(run.job_id)
         if job is None or run.arguments is None:
@@ -127,11 +141,15 @@ def check_arguments(runs: Sequence[Run], *, place: str = "") -> None:
 
 def insert_runs(
     connection: psycopg.Connection[Any], runs: Sequence[Run], *, by: str, trigger: str
-) -> list[int]:
-    """The executions' ids, oldest request first; runs of deleted jobs are left out."""
+) -> list[Inserted]:
+    """The executions, oldest request first; runs of deleted jobs are left out. Raises NotAllowed.
+
+    Whether the caller may let the jobs do what they do is asked of the rows that are there now, in one statement with
+    them; a refusal takes them back with the transaction.
+    """
     job_ids = [run.job_id for run in runs]
     connection.execute(LOCK_PLANS_SQL, {"job_ids": sorted(set(job_ids))})
-    rows = connection.execute(
+    found = connection.execute(
         RUN_SQL,
         {
             "job_ids": job_ids,
@@ -146,18 +164,20 @@ def insert_runs(
             "notice": notices.READY,
         },
     ).fetchall()
+    rows = [Inserted(*row) for row in found]
+    require_targets((row.kind, row.target) for row in rows)
     record(Verb.JOB_RUN, _subjects(rows, runs), by=by)
-    return [row[0] for row in rows]
+    return rows
 
 
-def _subjects(rows: Sequence[Any], runs: Sequence[Run]) -> Iterator[Subject]:
+def _subjects(rows: Sequence[Inserted], runs: Sequence[Run]) -> Iterator[Subject]:
     """For the audit trail: each execution with what was asked of it. Both are in one order, less the deleted jobs."""
     asked = iter(runs)
-    for execution_id, job_id, name in rows:
-        run = next(run for run in asked if run.job_id == job_id)
-        given: dict[str, Any] = {"execution": execution_id}
+    for row in rows:
+        run = next(run for run in asked if run.job_id == row.job_id)
+        given: dict[str, Any] = {"execution": row.id}
         if run.arguments is not None:
             given["arguments"] = run.arguments
         if run.scheduled_for is not None:
             given["scheduled_for"] = run.scheduled_for.isoformat()
-        yield Subject("job", job_id, name, job_id, differences({}, given))
+        yield Subject("job", row.job_id, row.job_name, row.job_id, differences({}, given))

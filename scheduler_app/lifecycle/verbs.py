@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import psycopg
 from django.db.models import F
 
 from scheduler_app.access.ownership import require_pause
-from scheduler_app.access.throttling import RUNS, spend_up_to_all
+from scheduler_app.access.throttling import RUNS, spend, spend_up_to_all
+from scheduler_app.conf import get_config
 from scheduler_app.models import (
     Execution,
     Job,
     JobPlan,
+    JobRevision,
     Pause,
     PauseScope,
     Trigger,
@@ -39,7 +42,7 @@ from .entitling import (
 )
 from .fences import JOB_IS_GONE
 from .promoting import LOCK_PLANS_SQL, promote_locked
-from .running import Run, check_arguments, insert_runs, may_run
+from .running import Inserted, Run, check_arguments, insert_runs
 from .specs import SpecCache
 from .transactions import CannotDo, transaction_on_psycopg
 
@@ -152,13 +155,43 @@ def run_now(
     Raises CannotDo when the arguments do not fit or no job is left.
     """
     runs = [Run(job_id, arguments, scheduled_for) for job_id in sorted(set(job_ids))]
-    may_run(runs)
+    # Before the transaction: nobody waits for the counter of somebody else's.
+    spend(RUNS, len(runs))
     check_arguments(runs)
     with transaction_on_psycopg() as connection:
-        ids = insert_runs(connection, runs, by=by, trigger=trigger)
-        if not ids:
+        rows = insert_runs(connection, runs, by=by, trigger=trigger)
+        if not rows:
             raise CannotDo("There is no such job; it may have been deleted.")
-    return list(Execution.objects.filter(pk__in=ids).select_related("job", "revision"))
+    return [_just_inserted(row, arguments, by=by, trigger=trigger) for row in rows]
+
+
+def _just_inserted(row: Inserted, arguments: Any, *, by: str, trigger: str) -> Execution:
+    """The execution as it is in the database by the statement that inserted it; read again, a node might have it."""
+    execution = Execution(
+        id=row.id,
+        job_id=row.job_id,
+        revision_id=row.revision_id,
+        spec=None if arguments is None else {"arguments": arguments},
+        trigger=trigger,
+        scheduled_for=row.scheduled_for,
+        run_after=row.run_after,
+        queue=row.queue,
+        priority=row.priority,
+        status=row.status,
+        created_at=row.created_at,
+        requested_by=by,
+    )
+    database = get_config().database
+    execution._state.adding, execution._state.db = False, database
+    execution.job = Job.from_db(database, ("id", "name"), (row.job_id, row.job_name))
+    execution.revision = _revision(row.revision_id)
+    return execution
+
+
+@lru_cache(maxsize=1000)
+def _revision(revision_id: int) -> JobRevision:
+    """Kept, as it never changes: programs run the same jobs over and over."""
+    return JobRevision.objects.get(pk=revision_id)
 
 
 def save_job(job: Job, *, by: str) -> Job:

@@ -16,9 +16,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def databases() -> set[str]:
+    """Those of the server, save the ones that tests run in, which other processes of this run may just be making."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT datname FROM pg_database")
-        return {name for (name,) in cursor.fetchall()}
+        return {name for (name,) in cursor.fetchall() if not name.startswith("test_")}
 
 
 def site_database() -> str:

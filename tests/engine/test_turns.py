@@ -191,7 +191,9 @@ def test_firing_one_job_and_firing_a_batch_is_as_many_statements(scheduler, sess
 
     assert Execution.objects.count() >= 500
     (one, one_transactions), (batch, batch_transactions), (many, many_transactions) = counts
-    assert one <= batch <= one + 6  # what has no room is claimed, and others are told; chores may be due
+    assert (
+        one <= batch <= one + 6
+    )  # what has no room is claimed, and others are told; chores may be due
     assert one_transactions <= batch_transactions <= one_transactions + 4
     # 100, 200 and what is left of 400.
     assert many <= 3 * batch
