@@ -112,7 +112,8 @@ def make_world(group: str) -> World:
         reason="missed",
         detail=f"{word} was away",
     )
-    make_job(name=f"{word} by hand", tags=[group, f"{word} paused"])
+    by_hand = make_job(name=f"{word} by hand", tags=[group, f"{word} paused"])
+    lifecycle.pause([by_hand.pk], by=f"{word} keeper")
     # A group pauses the tag that bears its name; the other one keeps fire times that are not held.
     tag = group if group == OURS else f"{word} paused"
     pause = lifecycle.pause_scope(PauseScope.TAG, tag, by="somebody", reason=f"{word} is closed")

@@ -201,7 +201,9 @@ def test_s03_shared_things_do_not_name_another_s_jobs(worlds: tuple[World, World
         assert found.status_code == 200, where
         assert CANARY not in found.content.decode(), where
     [row] = [one for one in visible_calendars(client) if f"{THEIRS} holidays" in one]
-    assert "used by" not in row
+    assert 'data-label="Jobs" class="sch-number">0<' in row
+    [row] = [one for one in visible_calendars(client) if f"{OURS} holidays" in one]
+    assert 'data-label="Jobs" class="sch-number">3<' in row
 
 
 def visible_calendars(client: Client) -> list[str]:

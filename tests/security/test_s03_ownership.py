@@ -213,6 +213,8 @@ def test_s03_the_form_says_the_same(ana: Any) -> None:
 def test_s03_the_verb_refuses_whatever_view_forgot(ana: Any) -> None:
     job = make_job(tags=[OURS])
     with calling(Somebody(ana)):
+        with pytest.raises(NotAllowed, match="not in theirs"):
+            lifecycle.save_job(Job(**new_job(tags=[THEIRS])), by="ana")
         job.tags = [THEIRS]
         with pytest.raises(NotAllowed, match="not in theirs"):
             lifecycle.save_job(job, by="ana")
@@ -260,6 +262,25 @@ def test_s03_another_s_job_is_no_job_in_a_body_or_a_query(client: ApiClient) -> 
             assert answer.status_code == code, (answer.request, answer.content)
             assert "There is no job" in answer.content.decode()
     assert AuditEntry.objects.count() == before
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        f"{EXECUTIONS}?job={{job}}",
+        f"{EXECUTIONS}bulk/?verb=retry&job={{job}}",
+        "/admin/scheduler_app/gap/?job={job}",
+        f"{EXECUTIONS}?q=%3D{{execution}}",
+        "/admin/scheduler_app/auditentry/?q=%3D{job}",
+    ],
+)
+def test_s03_an_id_in_a_query_of_a_page_tells_no_name(where: str, ana: Any) -> None:
+    job = make_job(name=CANARY, tags=[THEIRS])
+    execution = make_execution(job, status="failed")
+
+    page = Browser.of(ana).open(where.format(job=job.pk, execution=execution.pk))
+
+    assert CANARY not in page.html
 
 
 def test_s03_a_filter_chooses_among_one_s_own(client: ApiClient) -> None:
@@ -328,6 +349,17 @@ def test_s03_a_bulk_operation_counts_and_changes_one_s_own(client: ApiClient) ->
     ours.refresh_from_db()
     theirs.refresh_from_db()
     assert (ours.status, theirs.status) == (Status.READY, Status.FAILED)
+
+
+def test_s03_what_a_bulk_operation_refuses_is_counted_of_one_s_own(client: ApiClient) -> None:
+    ours, theirs = make_job(tags=[OURS]), make_job(tags=[THEIRS])
+    for job in (ours, theirs, theirs):
+        make_execution(job)
+    body = {"filter": {"since": "2020-01-01T00:00:00Z"}, "dry_run": True}
+
+    counted = client.post(f"{API}/bulk/executions/retry", body).json()
+
+    assert counted["refused"] == {"succeeded": 1}
 
 
 def test_s03_nodes_go_on_with_what_its_starter_sees(
