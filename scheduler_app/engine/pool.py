@@ -73,6 +73,7 @@ class Pool:
         self._lock = threading.Lock()
         self._attempts: dict[tuple[int, int], Attempt] = {}
         self._usual_s: float | None = None
+        self._measured = threading.Event()
         self._stuck = 0
         self._started = 0
         self._closing = threading.Event()
@@ -113,6 +114,10 @@ class Pool:
     def runs_dry(self) -> bool:
         """Whether workers will idle soon unless more is claimed."""
         return len(self.queue) <= self._ahead() // 2
+
+    def wait_until_measured(self, timeout_s: float) -> None:
+        """Wait until something has run here, as from then on it is known how much can be taken ahead."""
+        self._measured.wait(timeout_s)
 
     def _ahead(self) -> int:
         if self._usual_s is None:
@@ -203,6 +208,7 @@ class Pool:
                         if self._usual_s is None
                         else self._usual_s + (took - self._usual_s) / 16
                     )
+                    self._measured.set()
             if was_replaced:
                 return
             self._on_idle()

@@ -33,8 +33,9 @@ HOUSEKEEPING_INTERVAL_S = 1.0
 EARLY_S = 0.001
 """The loop wakes this much before a fire time, and asks again."""
 FLUSH_BEFORE_FIRING_S = 0.05
-FIRST_BATCH, LARGEST_BATCH = 100, 1000
+SMALLEST_BATCH, FIRST_BATCH, LARGEST_BATCH = 10, 100, 1000
 """How many jobs one transaction fires: few at first, so that they start soon, then more, which is cheaper."""
+MEASURE_S = 0.005
 STALE_IN_QUEUE_S = 1.0
 """What was claimed and did not start for this long is given back."""
 EXPECTED_LIMIT = 10_000
@@ -173,6 +174,8 @@ class Scheduler:
             if others_wait or batch.ready:
                 self._claim()
                 others_wait = self._starved
+            if batch.started:
+                self._pool.wait_until_measured(MEASURE_S)
             limit = min(2 * limit, LARGEST_BATCH)
 
     def _step(
@@ -181,9 +184,9 @@ class Scheduler:
         taker = lifecycle.Taker(
             node_id=self._node_id, room=room, queues=self._queues, release=self._config.release
         )
-        if room >= FIRST_BATCH:
+        if room:
             # More than can start at once would have to be claimed.
-            limit = min(limit, room)
+            limit = min(limit, max(room, SMALLEST_BATCH))
         return self._session.call(
             lambda connection: step(
                 connection,
