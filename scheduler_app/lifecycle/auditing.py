@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connections
 from django.db.models import F
 
 from scheduler_app.access import current_caller
-from scheduler_app.conf import get_config
 from scheduler_app.models import Job, JobRevision
 from scheduler_app.models.audit import Verb
 from scheduler_app.rules.differences import differences
 from scheduler_app.rules.spec import JobSpec
+
+from .transactions import execute_prepared, psycopg_beneath
 
 # Not by the ORM, which takes longer over each entry than whatever it is about.
 RECORD_SQL = """
@@ -66,20 +66,20 @@ def record(verb: Verb, subjects: Iterable[Subject], *, by: str, reason: str = ""
     if not told:
         return
     caller = current_caller()
-    with connections[get_config().database].cursor() as cursor:
-        cursor.execute(
-            RECORD_SQL,
-            {
-                "who": by[:150],
-                "user_id": "" if caller.user is None else str(caller.user.pk),
-                "source": str(caller.source),
-                "address": caller.address,
-                "token": getattr(caller.token, "name", ""),
-                "verb": str(verb),
-                "reason": reason[:500],
-                "subjects": json.dumps(told),
-            },
-        )
+    execute_prepared(
+        psycopg_beneath(),
+        RECORD_SQL,
+        {
+            "who": by[:150],
+            "user_id": "" if caller.user is None else str(caller.user.pk),
+            "source": str(caller.source),
+            "address": caller.address,
+            "token": getattr(caller.token, "name", ""),
+            "verb": str(verb),
+            "reason": reason[:500],
+            "subjects": json.dumps(told),
+        },
+    )
 
 
 def definition_changes(job: Job) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from scheduler_app.targets import target_problems
 
 from . import notices
-from .transactions import CannotDo, statement_on_psycopg
+from .transactions import CannotDo, execute_prepared, statement_on_psycopg
 
 # One statement with the notification in it, so that outside of a transaction it is one round trip.
 ENQUEUE_SQL = """
@@ -86,7 +86,8 @@ def enqueue(calls: Sequence[TaskCall], *, by: str = "") -> list[Enqueued]:
     if not calls:
         return []
     with statement_on_psycopg() as connection:
-        row = connection.execute(
+        row = execute_prepared(
+            connection,
             ENQUEUE_SQL,
             {
                 "calls": json.dumps([call.as_json() for call in calls]),

@@ -20,7 +20,7 @@ from scheduler_app.targets import target_problems
 from . import notices
 from .auditing import Subject, record
 from .promoting import LOCK_PLANS_SQL
-from .transactions import CannotDo, transaction_on_psycopg
+from .transactions import CannotDo, execute_prepared, transaction_on_psycopg
 
 MOST_RUNS = 1000
 """How many runs one request may ask for."""
@@ -148,8 +148,9 @@ def insert_runs(
     them; a refusal takes them back with the transaction.
     """
     job_ids = [run.job_id for run in runs]
-    connection.execute(LOCK_PLANS_SQL, {"job_ids": sorted(set(job_ids))})
-    found = connection.execute(
+    execute_prepared(connection, LOCK_PLANS_SQL, {"job_ids": sorted(set(job_ids))})
+    found = execute_prepared(
+        connection,
         RUN_SQL,
         {
             "job_ids": job_ids,

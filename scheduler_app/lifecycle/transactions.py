@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from django.db import connections, transaction
 
 from scheduler_app.conf import get_config
 from scheduler_app.rules.problems import Problem
+
+PREPARED_AFTER = 3
+"""Times that a statement is planned for its values, on the connections of people and programs."""
 
 
 class CannotDo(ValueError):
@@ -24,20 +27,36 @@ class CannotDo(ValueError):
 @contextmanager
 def transaction_on_psycopg() -> Iterator[psycopg.Connection[Any]]:
     """A transaction of Django's, in which the ORM and the statements of this package work side by side."""
-    alias = get_config().database
-    with transaction.atomic(using=alias):
-        connections[alias].ensure_connection()
-        yield connections[alias].connection
+    with transaction.atomic(using=get_config().database):
+        yield psycopg_beneath()
+
+
+def psycopg_beneath() -> psycopg.Connection[Any]:
+    """The psycopg connection of Django's, in whatever transaction that is."""
+    connection = connections[get_config().database]
+    connection.ensure_connection()
+    found: psycopg.Connection[Any] = connection.connection
+    return found
 
 
 @contextmanager
 def statement_on_psycopg() -> Iterator[psycopg.Connection[Any]]:
     """As `transaction_on_psycopg`, for one statement: with no transaction open it is one by itself, and says no more."""
-    alias = get_config().database
-    connection = connections[alias]
+    connection = connections[get_config().database]
     if connection.in_atomic_block or not connection.get_autocommit():
         with transaction_on_psycopg() as inner:
             yield inner
     else:
-        connection.ensure_connection()
-        yield connection.connection
+        yield psycopg_beneath()
+
+
+def execute_prepared(
+    connection: psycopg.Connection[Any], statement: LiteralString, parameters: Mapping[str, Any]
+) -> psycopg.Cursor[Any]:
+    """A statement that programs repeat: planned for the first few times only, where a session keeps what it planned.
+
+    Django's own cursors put values into the text, so that nothing is ever the same statement twice.
+    """
+    if connection.prepare_threshold is None and not get_config().pooled:
+        connection.prepare_threshold = PREPARED_AFTER
+    return psycopg.Cursor(connection).execute(statement, parameters)

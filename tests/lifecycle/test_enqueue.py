@@ -95,6 +95,20 @@ def test_outside_of_a_transaction_to_enqueue_is_one_statement_however_many_there
     assert [notice.payload for notice in connection.notifies(timeout=1)] == ["ready", "ready"]
 
 
+def test_what_programs_repeat_is_prepared_unless_a_pooler_stands_between(clock, settings):
+    def prepared() -> int:
+        django_connection.close()
+        for _ in range(6):
+            tasks.echo.enqueue("x")
+        with django_connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+            return cursor.fetchone()[0]
+
+    assert prepared() == 1
+    settings.SCHEDULER = {**settings.SCHEDULER, "pooled": True}
+    assert prepared() == 0
+
+
 def test_a_transaction_goes_on_after_a_call_that_the_database_refused(clock):
     with transaction.atomic():
         tasks.echo.enqueue("before")

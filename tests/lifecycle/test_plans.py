@@ -598,13 +598,15 @@ def test_a_verb_reads_what_it_is_about(name, statistics, transactional_db):
     """With the planner's own choice: people's connections have no settings of ours."""
     choose, verb, rows = VERBS[name]
     given = choose()
+    # Past the point at which those are prepared that programs repeat.
+    times = 8 if name in ("run now", "enqueue") else 1
     with transaction.atomic(), django_connection.cursor() as cursor:
-        before = rows_read(cursor)
-        verb(given)
-        touched = rows_read(cursor) - before
+        for _ in range(times):
+            before = rows_read(cursor)
+            verb(given)
+            touched = rows_read(cursor) - before
+            assert touched <= rows
         transaction.set_rollback(True)
-
-    assert touched <= rows
 
 
 def rows_read(cursor: Any) -> int:
