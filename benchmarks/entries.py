@@ -12,7 +12,7 @@ from benchmarks.contenders import Contender
 from benchmarks.limit import limit
 from benchmarks.workloads import GIVE_UP_AFTER_S, HERD_OVER_AFTER_S, Figures
 
-KINDS = ("limit", "drain", "pickup", "herd", "seconds", "scale", "growth", "http")
+KINDS = ("limit", "drain", "pickup", "herd", "seconds", "scale", "growth", "enqueue", "http")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,7 @@ def usual() -> Iterator[Entry]:
         "1,000 jobs every second while 1,000,000 are pruned",
         partial(own.growth, finished=1_000_000, pruning=True),
     )
+    yield _own("enqueue", "runs and tasks, one by one and in bulk", own.enqueue)
     yield _own("http", "1,000 HTTP jobs every second", partial(own.http, jobs=1000, seconds=30))
 
 
