@@ -21,13 +21,15 @@ AHEAD_COLUMNS = """
         LIMIT 1
     ),
     EXISTS (SELECT FROM scheduler_app_jobplan WHERE dirty),
-    EXISTS (
-        SELECT
+    COALESCE((
+        SELECT true
         FROM scheduler_app_execution
         WHERE status = 'ready'
           AND run_after <= scheduler_now()
           AND (%(queues)s::text[] = '{}' OR queue = ANY(%(queues)s::text[]))
-    )
+        ORDER BY priority DESC, run_after, id   -- leads the planner to their own index: EXISTS may read all that live
+        LIMIT 1
+    ), false)
 """
 
 LOOK_AHEAD_SQL = f"SELECT {AHEAD_COLUMNS}"
@@ -42,13 +44,15 @@ SELECT
         WHERE state IN ('active', 'draining')
           AND heartbeat_at < scheduler_now() - make_interval(secs => %(lease_s)s)
     ),
-    EXISTS (
-        SELECT
+    COALESCE((
+        SELECT true
         FROM scheduler_app_execution AS execution
         LEFT JOIN scheduler_app_node AS node ON node.id = execution.node_id
         WHERE execution.status = 'running'
           AND (node.state IS NULL OR node.state NOT IN ('active', 'draining'))
-    ),
+        ORDER BY execution.node_id   -- as above
+        LIMIT 1
+    ), false),
     EXISTS (SELECT FROM scheduler_app_job WHERE paused_until <= scheduler_now()),
     EXISTS (SELECT FROM scheduler_app_execution WHERE {MAY_BE_PROMOTED}),
     ARRAY(

@@ -265,6 +265,7 @@ class Step:
     """Of those that scans use, the ones that they must."""
     rows: int
     pages: int
+    """What tests before it have left for VACUUM to clean away is among them."""
 
 
 def nothing(connection: Connection) -> None:
@@ -279,6 +280,19 @@ def busy_queue(connection: Connection) -> int:
             (job_id, revision_id, trigger, scheduled_for, run_after, queue, priority, status)
         SELECT job_id, revision_id, 'manual', scheduler_now(), scheduler_now() - job_id * interval '1 second',
             'default', job_id % 7, 'ready'
+        FROM scheduler_app_jobplan
+        """
+    )
+    return make_node(connection)
+
+
+def much_waits(connection: Connection) -> int:
+    """Twenty thousand are held back by pauses, and nothing is ready; a node."""
+    connection.execute(
+        """
+        INSERT INTO scheduler_app_execution
+            (job_id, revision_id, trigger, scheduled_for, run_after, queue, priority, status, reason)
+        SELECT job_id, revision_id, 'manual', scheduler_now(), scheduler_now(), 'default', 0, 'blocked', 'paused'
         FROM scheduler_app_jobplan
         """
     )
@@ -433,7 +447,14 @@ STEPS = {
         lambda connection, _: lifecycle.look_ahead(connection, ["default"]),
         {"plan_next_fire_at", "plan_dirty", "execution_ready"},
         rows=5,
-        pages=500,
+        pages=5000,
+    ),
+    "look ahead past what waits": Step(
+        much_waits,
+        lambda connection, _: lifecycle.look_ahead(connection),
+        {"execution_ready"},
+        rows=120,
+        pages=5000,
     ),
     "look round": Step(
         busy_queue,
@@ -443,7 +464,7 @@ STEPS = {
             *("execution_blocked", "job_pause_ends"),
         },
         rows=500,
-        pages=800,
+        pages=5000,
     ),
     "fire": Step(
         due,
