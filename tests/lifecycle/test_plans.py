@@ -41,6 +41,8 @@ pytestmark = pytest.mark.xdist_group("plans")
 JOBS = 20_000
 HISTORY = 200_000
 DAY_S = 86_400
+MOST_PAGES = 30_000
+"""For a step, with what tests before it have left for VACUUM; to read the executions again for each of a hundred is more."""
 
 SMALL = {
     # Read as a whole, and always a page or two.
@@ -264,8 +266,6 @@ class Step:
     indexes: frozenset[str] | set[str]
     """Of those that scans use, the ones that they must."""
     rows: int
-    pages: int
-    """What tests before it have left for VACUUM to clean away is among them."""
 
 
 def nothing(connection: Connection) -> None:
@@ -447,14 +447,12 @@ STEPS = {
         lambda connection, _: lifecycle.look_ahead(connection, ["default"]),
         {"plan_next_fire_at", "plan_dirty", "execution_ready"},
         rows=5,
-        pages=5000,
     ),
     "look ahead past what waits": Step(
         much_waits,
         lambda connection, _: lifecycle.look_ahead(connection),
         {"execution_ready"},
         rows=120,
-        pages=5000,
     ),
     "look round": Step(
         busy_queue,
@@ -464,64 +462,56 @@ STEPS = {
             *("execution_blocked", "job_pause_ends"),
         },
         rows=500,
-        pages=5000,
     ),
     "fire": Step(
         due,
         fire,
         {"plan_next_fire_at", PLAN, REVISION, "execution_live"},
         rows=2000,
-        pages=5000,
     ),
     "settle": Step(
         edited,
         settle,
         {"plan_dirty", PLAN, REVISION, "execution_live", "one_revision_per_version"},
         rows=2000,
-        pages=5000,
     ),
-    "claim": Step(busy_queue, take, {"execution_ready", PRIMARY, REVISION}, rows=1000, pages=5000),
+    "claim": Step(busy_queue, take, {"execution_ready", PRIMARY, REVISION}, rows=1000),
     "held back": Step(
         held,
         lambda connection, items: lifecycle.held_back(connection, [item.id for item in items]),
         {PRIMARY, JOB},
         rows=500,
-        pages=2000,
     ),
     "held by": Step(
         a_busy_node,
         lifecycle.held_by,
         {"execution_running"},
         rows=200,
-        pages=500,
     ),
-    "finish": Step(held, record, {PRIMARY, PLAN, JOB, "execution_live"}, rows=2000, pages=10_000),
-    "finish again": Step(held, record_again, {PRIMARY}, rows=2000, pages=10_000),
-    "progress": Step(held, show_progress, {PRIMARY}, rows=500, pages=5000),
-    "hand back": Step(held, give_back, {PRIMARY, PLAN, JOB}, rows=1000, pages=8000),
+    "finish": Step(held, record, {PRIMARY, PLAN, JOB, "execution_live"}, rows=2000),
+    "finish again": Step(held, record_again, {PRIMARY}, rows=2000),
+    "progress": Step(held, show_progress, {PRIMARY}, rows=500),
+    "hand back": Step(held, give_back, {PRIMARY, PLAN, JOB}, rows=1000),
     "rescue": Step(
-        orphaned, rescue, {"execution_running", PRIMARY, PLAN, JOB, REVISION}, rows=2000, pages=8000
+        orphaned, rescue, {"execution_running", PRIMARY, PLAN, JOB, REVISION}, rows=2000
     ),
     "promote": Step(
         waiting,
         promote,
         {"execution_blocked", "execution_live", PLAN, PRIMARY},
         rows=5000,
-        pages=8000,
     ),
     "end pauses": Step(
         pauses_over,
         lambda connection, _: lifecycle.resume_expired(connection),
         {"job_pause_ends"},
         rows=50,
-        pages=2000,
     ),
     "heartbeat": Step(
         make_node,
         lambda connection, node: lifecycle.heartbeat(connection, node, lifecycle.Condition()),
         set(),
         rows=5,
-        pages=50,
     ),
     "prune": Step(
         nothing,
@@ -531,21 +521,18 @@ STEPS = {
             *("job_keeps_by_itself", "idempotencykey_oldest", "throttle_oldest"),
         },
         rows=5000,
-        pages=20_000,
     ),
     "prune by number": Step(
         nothing,
         prune(Keep(age_s=100 * DAY_S, audit_age_s=DAY_S, count=1000)),
         {"execution_newest", "gap_oldest", PRIMARY, LOGS},
         rows=6000,
-        pages=20_000,
     ),
     "prune by job": Step(
         keepers,
         prune(Keep(age_s=100 * DAY_S, audit_age_s=DAY_S)),
         {"job_keeps_by_itself", "execution_newest_of_job", PRIMARY, LOGS},
         rows=5000,
-        pages=20_000,
     ),
 }
 
@@ -571,7 +558,7 @@ def test_a_step_reads_what_it_needs_by_its_indexes(name, statistics, connection)
     assert not seen.scans, plans
     assert step.indexes <= seen.indexes, plans
     assert seen.rows <= step.rows, plans
-    assert seen.pages <= step.pages, plans
+    assert seen.pages <= MOST_PAGES, plans
 
 
 # --- The verbs of people -------------------------------------------------------------------------
