@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ Result = dict[str, Any]
 
 def main() -> None:
     given = options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and workers end with it
     chosen = [name for name in CONTENDERS if name in given.names] or list(CONTENDERS)
     wanted = [kind for kind in KINDS if kind in given.names] or list(KINDS)
     say(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")

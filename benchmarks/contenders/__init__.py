@@ -102,7 +102,7 @@ PEERS = (
         name="pgqueuer",
         can=("enqueue", "pickup", "every_second", "at"),
         finished="SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'",
-        note="asyncpg pool and uvloop, batches of 100, LISTEN, durable tables with its autovacuum settings; cron of six fields, which its scheduler"
+        note="asyncpg pool and uvloop, batches of 500, LISTEN, durable tables with its autovacuum settings; cron of six fields, which its scheduler"
         " runs itself; a log kept",
         schedules_first=True,
     ),

@@ -18,7 +18,7 @@ from pgqueuer.models import Job, Schedule
 from benchmarks import starts
 from benchmarks.contenders.peer import URL, remember_jobs, remembered_jobs
 
-BATCH = 100
+BATCH = 500
 
 
 @asynccontextmanager
