@@ -15,6 +15,8 @@ from django.urls import reverse
 import scheduler_app
 from scheduler_app.access import calling, ownership, visible
 from scheduler_app.lifecycle import statistics
+from scheduler_app.lifecycle.panorama import active_jobs
+from scheduler_app.models import database_now
 from tests.web.api_support import make_execution, make_planned_job, statements
 
 from .ownership_support import CANARY, OURS, THEIRS, World, browser, make_world, somebody
@@ -150,6 +152,19 @@ def test_s03_counts_and_charts_are_of_one_s_own(worlds: tuple[World, World]) -> 
     assert everybodys == {"slices": 4, "errors": 2, "running": 2, "queues": 2}
     assert own == {"slices": 2, "errors": 1, "running": 1, "queues": 1}
     assert nobodys == {"slices": 0, "errors": 0, "running": 0, "queues": 0}
+
+
+def test_s03_what_happens_on_the_timeline_is_one_s_own(worlds: tuple[World, World]) -> None:
+    """Before it is bounded: the newest of all would leave no room for those of few."""
+    ours, theirs = worlds
+    window = ours.execution.scheduled_for - timedelta(hours=1), database_now()
+
+    with calling(Somebody(somebody())):
+        own = active_jobs(*window)
+
+    assert ours.job.pk in own
+    assert theirs.job.pk not in own
+    assert theirs.job.pk in active_jobs(*window)
 
 
 def test_s03_charts_of_one_s_own_say_where_counting_stopped(
