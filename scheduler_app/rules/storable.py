@@ -26,6 +26,8 @@ from .masking import masked_text
 
 MAX_BYTES = 64 * 1024
 """Of a result or of a job's arguments, as JSON in UTF-8."""
+LONGEST_ESCAPE = 6
+"""Bytes that one character may take in JSON."""
 MAX_DEPTH = 32
 MAX_DIGITS = 4000
 """Of a whole number: Python refuses to read back one with more than 4,300."""
@@ -90,6 +92,8 @@ def storable_problems(value: object, max_bytes: int = MAX_BYTES) -> list[str]:
     """Why `value` could not be stored and read back exactly as it is, one sentence each; empty: it can."""
     copy = _Copy()
     try:
+        if _is_small_and_plain(value, max_bytes):
+            return []
         size = json_bytes(copy.of(value))
     except BaseException as error:  # noqa: BLE001 - as above
         return [f"This could not be read: {_class_name(error)}."]
@@ -100,6 +104,34 @@ def storable_problems(value: object, max_bytes: int = MAX_BYTES) -> list[str]:
             f"This takes {at_least}{size:,} bytes as JSON; at most {max_bytes:,} are allowed."
         )
     return found
+
+
+def _is_small_and_plain(value: object, max_bytes: int) -> bool:
+    """Whether a glance is enough, as for the arguments of nearly every call: a flat list or object of short values."""
+    cls = type(value)
+    if cls is dict:
+        keys = list(value)  # type: ignore[call-overload]
+        if not all(type(key) is str for key in keys):
+            return False
+        items = [*keys, *value.values()]  # type: ignore[attr-defined]
+    elif cls is list:
+        items = value  # type: ignore[assignment]
+    else:
+        return False
+    at_most = 2
+    for item in items:
+        kind = type(item)
+        if kind is str and not _UNSTORABLE.search(item):
+            at_most += LONGEST_ESCAPE * len(item) + 4
+        elif kind is int and item.bit_length() < 64:
+            at_most += 24
+        elif item is None or kind is bool:
+            at_most += 8
+        else:
+            return False
+        if at_most > max_bytes:
+            return False
+    return True
 
 
 def storable_text(text: str, max_chars: int) -> str:

@@ -683,3 +683,28 @@ def test_an_error_of_the_schedulers_own_code_keeps_its_frames(monkeypatch):
 
 def test_an_exception_that_was_never_raised_has_a_traceback_too():
     assert traceback_text(ValueError("x")).endswith("ValueError: x")
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec=None, exclude_categories=[]))
+    | st.sampled_from([2**63, -(2**63), 2**64, "\x00", "\ud800", "\x1f" * 11_000, "x" * 65_500])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(SCALARS) | st.dictionaries(SCALARS, SCALARS) | st.lists(st.lists(SCALARS)))
+def test_a_glance_says_what_a_thorough_look_says(value):
+    at_a_glance = storable._is_small_and_plain(value, MAX_BYTES)
+    if at_a_glance:
+        copy = storable._Copy()
+        assert json_bytes(copy.of(value)) <= MAX_BYTES
+        assert not copy.changes and not copy.partial
+
+
+def test_the_arguments_of_nearly_every_call_need_a_glance_only():
+    assert storable._is_small_and_plain(["a", 1, None, True], MAX_BYTES)
+    assert storable._is_small_and_plain({"a": "ä" * 1000, "b": -1}, MAX_BYTES)
