@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 from django.contrib import admin, messages
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
+from django.db.models.constants import LOOKUP_SEP
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -108,10 +109,18 @@ class SchedulerAdmin(_ModelAdmin):
         raise Http404(f"There is no such {opts.verbose_name}.")
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Of columns none but those of the list's filters: `?arguments__password__startswith=a` would tell what is masked."""
+        """None but those of the list's filters: `?arguments__password__startswith=a` would tell what is masked, and
+        `?job_id__owner__username=ana` what is another's. What names nothing leads back to the list without it."""
         own = {getattr(filter, "parameter_name", None) for filter in self.get_list_filter(request)}
-        columns = {"pk", *(field.name for field in self.opts.get_fields())}
-        return lookup in own or lookup.partition("__")[0] not in columns
+        return lookup in own or not self._names_something(lookup.partition(LOOKUP_SEP)[0])
+
+    def _names_something(self, name: str) -> bool:
+        """Whether a filter of the model can begin with this: a field, what it is stored as, or a way back to it."""
+        try:
+            self.opts.get_field(name)
+        except FieldDoesNotExist:
+            return name == "pk"
+        return True
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """Nothing: the verbs write the audit trail."""

@@ -7,12 +7,14 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.admin import site
 from django.db import OperationalError, connection, connections
 from django.test import Client
 from django.urls import reverse
 
 import scheduler_app.middleware  # noqa: F401 - it hears of new connections
 from scheduler_app.access import RequestCaller, calling
+from scheduler_app.admin.base import SchedulerAdmin
 from scheduler_app.models import Calendar, Job, JobRevision
 from scheduler_app.models.clock import is_too_slow
 from tests.web.admin_support import EXECUTIONS, JOBS
@@ -204,6 +206,56 @@ def test_s16_no_list_can_be_asked_letter_by_letter_for_what_it_hides(
 
     for where in (JOBS, EXECUTIONS, "/admin/scheduler_app/auditentry/"):
         assert boss.get(where, {lookup: "h"}).status_code in (302, 400), where
+
+
+def ways_into(model_admin: Any) -> set[str]:
+    """Every word that a filter of the model's rows can begin with."""
+    fields = model_admin.opts.get_fields(include_hidden=True)
+    return {"pk", *(field.name for field in fields)} | {
+        field.attname for field in fields if getattr(field, "attname", None)
+    }
+
+
+LISTS = [one for one in site._registry.values() if isinstance(one, SchedulerAdmin)]
+
+
+@pytest.mark.parametrize("model_admin", LISTS, ids=lambda one: one.opts.model_name)
+def test_s03_s16_no_list_takes_a_lookup_that_none_of_its_filters_has(
+    model_admin: Any, rf: Any
+) -> None:
+    request = rf.get("/")
+    own = {one.parameter_name for one in model_admin.get_list_filter(request)}
+
+    ways = ways_into(model_admin)
+    taken = {
+        lookup
+        for way in ways
+        for lookup in (way, f"{way}__name__startswith", f"{way}__exact", f"{way}__password__regex")
+        if model_admin.lookup_allowed(lookup, "a", request)
+    }
+
+    assert taken == own & ways
+    assert model_admin.lookup_allowed("names_nothing", "a", request)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "gap/?job_id__executions__node__executions__job__arguments__password__startswith=a",
+        "job/?owner_id__password__startswith=a",
+        "job/?calendar_id__jobs__arguments__password__startswith=a",
+        "apitoken/?user_id__password__startswith=a",
+        "auditentry/?job_id__arguments__password__startswith=a",
+        "execution/?job_id__arguments__password__startswith=a",
+        "calendar/?jobs__name__startswith=a",
+    ],
+)
+def test_s03_s16_no_list_follows_what_a_column_refers_to(where: str, boss: Client) -> None:
+    make_execution(make_job(arguments={"value": 1}))
+    choice = {"action": "run_selected", "_selected_action": "1"}
+
+    assert boss.get(f"/admin/scheduler_app/{where}").status_code == 400
+    assert boss.post(f"/admin/scheduler_app/{where}", choice).status_code == 400
 
 
 @pytest.mark.parametrize(
