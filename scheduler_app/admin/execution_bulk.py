@@ -12,7 +12,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from scheduler_app import lifecycle
-from scheduler_app.access import visible
+from scheduler_app.access import NotAllowed, visible
 from scheduler_app.lifecycle import CannotDo, Selection
 from scheduler_app.models import BulkOperation, BulkVerb
 from scheduler_app.rules.problems import Invalid
@@ -127,7 +127,7 @@ class ExecutionBulk(ReadOnlyAdmin):
                 by=request.user.get_username(),
                 reason=given.get("reason", "").replace("\x00", "").strip(),
             )
-        except CannotDo as error:
+        except (CannotDo, NotAllowed) as error:
             self.say(request, str(error), problem=True)
             return HttpResponseRedirect(self.list_url(request))
         return self._to_progress(key, given.get("back", ""))

@@ -153,9 +153,8 @@ def start_bulk(
     `key` is the caller's: the same key again is the same operation, however often it is sent. Raises CannotDo when
     it names another, Invalid for a selection that cannot be meant.
     """
+    selection = _as_seen(selection)
     counted = count_bulk(verb, selection)
-    # Nodes go on with it, and see what the caller sees now.
-    selection = replace(selection, view=current_view())
     stored = Selection.from_json(selection.to_json()).to_json()
     caller = current_caller()
     if verb == BulkVerb.RETRY:
@@ -185,6 +184,18 @@ def start_bulk(
             changes = {"selection": {"old": None, "new": stored}}
             record(what, [Subject("bulk", key, changes=changes)], by=by, reason=reason)
     return continue_bulk(key, budget_s=budget_s)
+
+
+def _as_seen(selection: Selection) -> Selection:
+    """For nodes, which go on with it: of what the caller sees now, and without the jobs that they do not see.
+
+    A refusal would name what such a job does.
+    """
+    view, jobs = current_view(), selection.jobs
+    if view is not None and jobs is not None:
+        seen = visible.jobs_and_deleted().filter(pk__in=jobs).order_by("pk")
+        jobs = tuple(seen.values_list("pk", flat=True))
+    return replace(selection, view=view, jobs=jobs)
 
 
 def _require_targets(selection: Selection) -> None:

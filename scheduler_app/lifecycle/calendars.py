@@ -23,8 +23,8 @@ def save_calendar(calendar: Calendar, *, by: str) -> Calendar:
     with acting_as(by):
         is_new = calendar._state.adding
         before = None if is_new else Calendar.objects.select_for_update().get(pk=calendar.pk)
-        if before is not None and before.days != calendar.days:
-            require_all_of(_users(calendar.pk), "Another set of days")
+        if before is not None and _followed(before) != _followed(calendar):
+            require_all_of(_users(calendar.pk), "Another name, or other days, of this calendar")
         calendar.save()
         changes = differences(_told(before), _told(calendar))
         if changes:
@@ -55,6 +55,11 @@ def delete_calendar(calendar_id: int, *, by: str) -> bool:
         )
         calendar.delete()
     return True
+
+
+def _followed(calendar: Calendar) -> tuple[str, str]:
+    """What jobs follow it by: definitions name their calendar, and a name that is free is anybody's to take."""
+    return calendar.name, calendar.days
 
 
 def _as_subject(calendar: Calendar, changes: dict[str, Any]) -> Subject:

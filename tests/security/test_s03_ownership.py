@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection as django_connection
@@ -396,6 +396,32 @@ def test_s03_whose_jobs_is_not_for_the_form_to_say(ana: Any) -> None:
     assert {one.selection["view"]["user"] for one in BulkOperation.objects.all()} == {str(ana.pk)}
 
 
+def test_s03_a_refused_bulk_operation_names_no_target_of_another_s(ana: Any) -> None:
+    ours, theirs = make_job(tags=[OURS]), make_job(tags=[THEIRS], target=f"{CANARY}.secret_task")
+    failed = make_execution(theirs, status="failed")
+    ana.user_permissions.remove(*Permission.objects.filter(codename__startswith="use_"))
+    person = Browser.of(ana)
+    person.open(f"{EXECUTIONS}bulk/?verb=retry&status=failed")
+
+    def ask(*jobs: int) -> str:
+        selection = json.dumps({"jobs": jobs})
+        where = f"{EXECUTIONS}bulk/"
+        answer = person.post(where, key=str(uuid4()), verb="retry", selection=selection)
+        assert CANARY not in answer.content.decode()
+        # A refusal is a message on the list.
+        assert answer.status_code == 302
+        return person.open(answer["Location"]).html
+
+    assert CANARY not in ask(theirs.pk)
+    [operation] = BulkOperation.objects.all()
+    assert (operation.selection["jobs"], operation.expected) == ([], 0)
+    refused = ask(ours.pk, theirs.pk)
+    assert "tests.testapp.tasks" in refused and "this needs the permission" in refused
+    assert CANARY not in refused
+    failed.refresh_from_db()
+    assert failed.status == Status.FAILED
+
+
 def test_s03_a_group_of_failures_holds_one_s_own_alone(ana: Any, client: ApiClient) -> None:
     ours, theirs = make_world(OURS), make_world(THEIRS)
     Execution.objects.filter(status="failed").update(error="the same")
@@ -475,15 +501,17 @@ def test_s03_days_that_another_s_job_follows_are_not_one_s_own(client: ApiClient
     make_job(name="ours", tags=[OURS], calendar=calendar)
     where = f"{API}/calendars/{calendar.pk}"
     assert client.patch(where, {"days": "2030-12-25"}).status_code == 200
+    assert client.patch(where, {"name": "feasts"}).status_code == 200
 
     make_job(name="theirs", tags=[THEIRS], calendar=calendar)
 
     assert client.get(where).json()["jobs"] == ["ours"]
     assert client.patch(where, {"days": "2030-12-26"}).status_code == 403
+    assert client.patch(where, {"name": "holidays"}).status_code == 403
     assert client.delete(where).status_code == 403
     assert client.patch(where, {"description": "of the town"}).status_code == 200
     calendar.refresh_from_db()
-    assert calendar.days == "2030-12-25"
+    assert (calendar.name, calendar.days) == ("feasts", "2030-12-25")
 
 
 def test_s03_tasks_of_no_job_are_for_who_sees_all_and_test_runs_for_who_asked(
