@@ -334,6 +334,10 @@ class Node:
             while pool.busy and time.monotonic() < grace and not self._stop_now.is_set():
                 time.sleep(STOP_CHECK_S)
             self._recorder.put(*pool.abandon_all())
+        try:
+            self._scheduler.give_back_strays_at_the_end()
+        except Unavailable:
+            logger.debug("no word about claims whose answer was lost while draining")
         self._recorder.close(FLUSH_TIMEOUT_S)
 
     def _pass_on_cancels(self) -> None:

@@ -122,7 +122,8 @@ class Pool:
     def _ahead(self) -> int:
         if self._usual_s is None:
             return 0
-        return min(AHEAD_LIMIT, int(self._threads * AHEAD_S / max(self._usual_s, SHORTEST_S)))
+        at_work = 1 if self.queue.is_done_by_few else self._threads
+        return min(AHEAD_LIMIT, int(at_work * AHEAD_S / max(self._usual_s, SHORTEST_S)))
 
     def held(self) -> set[tuple[int, int]]:
         """What waits or runs here, as (id, token)."""

@@ -30,6 +30,19 @@ NEVER_BEGAN = (-signal.SIGTERM, -signal.SIGINT)
 """How a process ends that a supervisor signals together with its parent while it still imports."""
 
 
+OWN_PYTHONPATH = "SCHEDULER_OWN_PYTHONPATH"
+"""What the operator gave, for a child to give on to the programs that its tasks start."""
+
+
+def restore_environment() -> None:
+    """In a child, when it has found its modules: other programs, of another Python even, must not look there."""
+    own = os.environ.pop(OWN_PYTHONPATH, None)
+    if own:
+        os.environ["PYTHONPATH"] = own
+    elif own is not None:
+        os.environ.pop("PYTHONPATH", None)
+
+
 @dataclass(eq=False, slots=True)
 class _Child:
     name: str
@@ -49,7 +62,11 @@ class _Child:
             self.process = subprocess.Popen(
                 [*(sys.executable, "-m", "django"), *self.words, "--lifeline", str(theirs)],
                 # As this process finds modules, whatever way it was started.
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=os.environ
+                | {
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                    OWN_PYTHONPATH: os.environ.get("PYTHONPATH", ""),
+                },
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs],
             )

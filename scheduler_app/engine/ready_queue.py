@@ -35,6 +35,9 @@ class ReadyQueue:
         self._filled = threading.Event()
         self._few = False
         self._surplus = 0
+        self._awake = 0
+        self.is_done_by_few = False
+        """Whether few workers do all that the process has time for."""
         self._takers: set[int] = set()
 
     def __len__(self) -> int:
@@ -88,8 +91,14 @@ class ReadyQueue:
             self._few = few
             is_enough = few and saturated and active > 0
             self._surplus = active - 1 if is_enough else 0
+            self.is_done_by_few = is_enough
             if self._heap and not is_enough:
-                self._condition.notify(max(1, active) if few else len(self._heap))
+                # Twice as many, where few were at work: who took something before may still be at it.
+                twice = 2 * max(1, self._awake)
+                self._awake = min(twice, len(self._heap)) if few else len(self._heap)
+                self._condition.notify(self._awake)
+            else:
+                self._awake = active
 
     def forget(self, claimed: Claimed) -> None:
         """What was taken is accounted for elsewhere now."""

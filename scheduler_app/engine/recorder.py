@@ -23,7 +23,7 @@ from .threads import start_guarded
 logger = logging.getLogger(__name__)
 
 GATHER_S = 0.003
-GATHER_WHILE_FIRING_S = 0.05
+GATHER_WHILE_FIRING_S = 0.02
 """How long the first outcome of a batch waits for others; longer while something is due, which must not wait."""
 BATCH_ROWS = 500
 BATCH_BYTES = 4 * 1024 * 1024
@@ -57,6 +57,8 @@ class Recorder:
         self._unsent_log: list[LogPart] = []
         self._in_flight: list[Finished | HandBack] = []
         self._hurry = threading.Event()
+        self._has_followers = False
+        """Whether the next run of a job waits for one of the outcomes."""
         self.is_firing = False
         """Set by the scheduler while it decides what is due."""
         self._condition = threading.Condition()
@@ -73,6 +75,8 @@ class Recorder:
             self._waiting.extend(outcomes)
             self._bytes += sum(outcome.size for outcome in outcomes)
             self._condition.notify_all()
+            if any(isinstance(outcome, Finished) and outcome.promotes for outcome in outcomes):
+                self._has_followers = True
 
     @property
     def backlog(self) -> int:
@@ -97,14 +101,13 @@ class Recorder:
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything taken over so far is written; False when that took too long."""
         deadline = time.monotonic() + timeout_s
-        self._hurry.set()
         with self._condition:
             while self.backlog:
+                self._hurry.set()
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._condition.wait(left):
-                    break
-            self._hurry.clear()
-            return not self.backlog
+                    return not self.backlog
+            return True
 
     def close(self, timeout_s: float) -> bool:
         """Write what is left and end the thread; False when something could not be written in time."""
@@ -136,7 +139,8 @@ class Recorder:
     def _gather(self) -> None:
         began = time.monotonic()
         while len(self._waiting) < BATCH_ROWS:
-            longest = GATHER_WHILE_FIRING_S if self.is_firing else GATHER_S
+            may_wait = self.is_firing and not self._has_followers
+            longest = GATHER_WHILE_FIRING_S if may_wait else GATHER_S
             if time.monotonic() - began >= longest or self._hurry.wait(GATHER_S):
                 break
 
@@ -164,6 +168,8 @@ class Recorder:
                 self._on_retry(outcome.delay_s)
 
     def _next_batch(self) -> list[Finished | HandBack]:
+        self._hurry.clear()
+        self._has_followers = False
         batch: list[Finished | HandBack] = []
         size = 0
         with self._condition:

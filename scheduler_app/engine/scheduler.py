@@ -78,6 +78,7 @@ class Scheduler:
         self._next_housekeeping = 0.0
         self._check_cancels = threading.Event()
         self._check_queue = threading.Event()
+        self._others_wait = threading.Event()
         self._starved = False
         self._strays: set[tuple[int, int]] = set()
         self._expected: list[float] = []
@@ -92,6 +93,8 @@ class Scheduler:
             self._check_cancels.set()
         if notice in (notices.CANCEL, notices.PLAN):
             self._check_queue.set()
+        if notice == notices.READY:
+            self._others_wait.set()
         self._wake.call()
 
     def expect(self, seconds: float) -> None:
@@ -108,9 +111,7 @@ class Scheduler:
 
     def turn(self) -> float:
         """Do what is due; returns for how many seconds to sleep. Raises Unavailable."""
-        with self._lock:
-            while self._expected and self._expected[0] <= time.monotonic():
-                heapq.heappop(self._expected)
+        self._hears_of_others()  # the look tells all of them
         if self._check_queue.is_set():
             self._take_back_held()
         outlook, chores = self._session.call(self._look)
@@ -118,7 +119,8 @@ class Scheduler:
         is_due = outlook.next_fire_at is not None and outlook.next_fire_at <= outlook.now
         decided = lifecycle.Fired()
         if outlook.edited:
-            decided += self._repeat(lifecycle.settle_edited_jobs, outlook.ready)
+            # Not begun at once: the definition that was in force at the fire time is not the one that is now.
+            decided += self._repeat(lifecycle.settle_edited_jobs, outlook.ready, may_start=False)
         if is_due:
             # A run that has ended must not count as running when the next one is decided.
             self._recorder.flush(FLUSH_BEFORE_FIRING_S)
@@ -157,7 +159,20 @@ class Scheduler:
                 wait = min(wait, self._expected[0] - time.monotonic())
         return max(0.0, wait)
 
-    def _repeat(self, step: Callable[..., lifecycle.Fired], others_wait: bool) -> lifecycle.Fired:
+    def _hears_of_others(self) -> bool:
+        """Whether, since this was asked, something became ready that this node did not fire."""
+        with self._lock:
+            is_due = False
+            while self._expected and self._expected[0] <= time.monotonic():
+                heapq.heappop(self._expected)
+                is_due = True
+        has_heard = self._others_wait.is_set()
+        self._others_wait.clear()
+        return is_due or has_heard
+
+    def _repeat(
+        self, step: Callable[..., lifecycle.Fired], others_wait: bool, *, may_start: bool = True
+    ) -> lifecycle.Fired:
         """Batch after batch; what a batch fired starts while the next is decided.
 
         Straight away as long as no others wait for this node, and by a claim, which knows their order, otherwise.
@@ -165,7 +180,9 @@ class Scheduler:
         decided = lifecycle.Fired()
         limit = FIRST_BATCH
         while True:
-            batch = self._step(step, limit, room=0 if others_wait else self._room())
+            others_wait |= self._hears_of_others()
+            room = self._room() if may_start and not others_wait else 0
+            batch = self._step(step, limit, room)
             self._hold(batch.started)
             decided += batch
             # However much is due, the turn ends in time for what else a node has to do.
@@ -178,13 +195,12 @@ class Scheduler:
                 self._pool.wait_until_measured(MEASURE_S)
             limit = min(2 * limit, LARGEST_BATCH)
 
-    def _step(
-        self, step: Callable[..., lifecycle.Fired], limit: int, *, room: int
-    ) -> lifecycle.Fired:
-        taker = lifecycle.Taker(
-            node_id=self._node_id, room=room, queues=self._queues, release=self._config.release
-        )
+    def _step(self, step: Callable[..., lifecycle.Fired], limit: int, room: int) -> lifecycle.Fired:
+        options: dict[str, Any] = {}
         if room:
+            options["taker"] = lifecycle.Taker(
+                node_id=self._node_id, room=room, queues=self._queues, release=self._config.release
+            )
             # More than can start at once would have to be claimed.
             limit = min(limit, max(room, SMALLEST_BATCH))
         return self._session.call(
@@ -193,7 +209,7 @@ class Scheduler:
                 self._specs,
                 misfire_after_s=self._config.misfire_after,
                 limit=limit,
-                taker=taker,
+                **options,
             )
         )
 
@@ -263,6 +279,13 @@ class Scheduler:
         if certain:
             logger.warning("handed back claims whose answer was lost count=%s", len(certain))
             self._recorder.put(*(lifecycle.HandBack(id_, token) for id_, token in certain))
+
+    def give_back_strays_at_the_end(self) -> None:
+        """Nothing is claimed any more: what is not known here by now never will be. Raises Unavailable."""
+        held = self._session.call(lambda connection: lifecycle.held_by(connection, self._node_id))
+        running = {(id_, token) for id_, token, _ in held}
+        strays = running - self._pool.held() - self._recorder.held()
+        self._recorder.put(*(lifecycle.HandBack(id_, token) for id_, token in strays))
 
     def _keep_house(self, chores: Chores) -> None:
         self._cancel(chores.held)

@@ -166,10 +166,9 @@ def settle_edited_jobs(
     *,
     misfire_after_s: float,
     limit: int = 1000,
-    taker: Taker | None = None,
 ) -> Fired:
     """Plan edited jobs anew, after deciding what was due before each edit by the definition of that time."""
-    return _decide_locked(connection, specs, LOCK_EDITED_SQL, misfire_after_s, limit, taker)
+    return _decide_locked(connection, specs, LOCK_EDITED_SQL, misfire_after_s, limit, None)
 
 
 def _decide_locked(

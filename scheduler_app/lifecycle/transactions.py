@@ -46,8 +46,15 @@ def statement_on_psycopg() -> Iterator[psycopg.Connection[Any]]:
     if connection.in_atomic_block or not connection.get_autocommit():
         with transaction_on_psycopg() as inner:
             yield inner
-    else:
+        return
+    # What Django does around its own statements: a connection that broke is not kept for the next one.
+    connection.close_if_health_check_failed()
+    try:
         yield psycopg_beneath()
+    except psycopg.Error:
+        if connection.connection is not None and connection.connection.closed:
+            connection.close()
+        raise
 
 
 def execute_prepared(
@@ -57,6 +64,11 @@ def execute_prepared(
 
     Django's own cursors put values into the text, so that nothing is ever the same statement twice.
     """
-    if connection.prepare_threshold is None and not get_config().pooled:
+    threshold = connection.prepare_threshold
+    if threshold is None and not get_config().pooled:
         connection.prepare_threshold = PREPARED_AFTER
-    return psycopg.Cursor(connection).execute(statement, parameters)
+    try:
+        return psycopg.Cursor(connection).execute(statement, parameters)
+    finally:
+        # For this statement alone: whether others are prepared is the site's to say.
+        connection.prepare_threshold = threshold

@@ -224,3 +224,24 @@ def test_only_the_parent_hurries_its_children(events, asked):
 def test_what_cannot_be_is_refused(arguments, says):
     with pytest.raises(CommandError, match=says):
         call_command("runscheduler", *arguments)
+
+
+@pytest.mark.parametrize("own", ["", "/opt/site"])
+def test_the_programs_of_tasks_do_not_look_where_the_node_looked_for_modules(monkeypatch, own):
+    """They may be of another Python."""
+    monkeypatch.setenv("PYTHONPATH", "/all/of/sys.path")
+    monkeypatch.setenv(processes.OWN_PYTHONPATH, own)
+
+    processes.restore_environment()
+
+    assert os.environ.get("PYTHONPATH", "") == own
+    assert processes.OWN_PYTHONPATH not in os.environ
+
+
+def test_what_was_started_by_hand_keeps_its_environment(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/opt/site")
+    monkeypatch.delenv(processes.OWN_PYTHONPATH, raising=False)
+
+    processes.restore_environment()
+
+    assert os.environ["PYTHONPATH"] == "/opt/site"

@@ -116,16 +116,18 @@ class Crew:
 
 def test_few_workers_begin_with_short_work_and_more_come_while_the_process_has_time_left():
     queue = ReadyQueue()
-    crew = Crew(queue, 4)
+    crew = Crew(queue, 9)
     try:
         queue.balance(few=True, saturated=True)
-        queue.put([claimed(number) for number in range(8)])
+        queue.put([claimed(number) for number in range(12)])
         assert crew.has_taken(1)
 
         queue.balance(few=True, saturated=False)
-        assert crew.has_taken(2)
+        assert crew.has_taken(3)  # twice as many as before, beside the one that is at it
+        queue.balance(few=True, saturated=False)
+        assert crew.has_taken(7)
         queue.balance(few=False, saturated=True)
-        assert crew.has_taken(4)
+        assert crew.has_taken(9)
     finally:
         crew.end(queue)
     assert not any(thread.is_alive() for thread in crew.threads)

@@ -156,6 +156,50 @@ def test_due_jobs_cost_the_same_however_many_there_are(scheduler, session, make_
     assert Execution.objects.count() >= 20
 
 
+def test_what_becomes_ready_while_a_node_fires_is_claimed_before_it_fires_on(
+    scheduler, session, make_job, monkeypatch
+):
+    """The most urgent first: else it would wait for all that is due."""
+    urgent = make_job(name="urgent", priority=100, on_overlap="allow")
+    make_planned_jobs(60)
+    scheduler.turn()  # with the chores, so that the next has none
+    make_due(60)
+    monkeypatch.setattr(scheduler, "_room", lambda: 10)
+    step = lifecycle.fire_due_jobs
+    batches: list[int] = []
+
+    def fire_and_tell(*args: object, **options: object) -> lifecycle.Fired:
+        if not batches:
+            lifecycle.run_now([urgent.pk], by="ann")
+            scheduler.heard(notices.READY)
+        result = step(*args, **(options | {"limit": 10}))
+        batches.append(result.jobs)
+        return result
+
+    monkeypatch.setattr(lifecycle, "fire_due_jobs", fire_and_tell)
+    scheduler.turn()
+
+    assert len(batches) > 3
+    claimed = Execution.objects.exclude(claimed_at=None).order_by("-claimed_at")
+    assert claimed.get(job=urgent).claimed_at < claimed[0].claimed_at
+
+
+def test_a_node_that_ends_gives_back_what_it_never_heard_of(scheduler, session, make_job):
+    """The answer of a commit was lost, and then it drains: its executions begin elsewhere, as if never taken."""
+    job = make_job(on_overlap="allow", guarantee="at_most_once")
+    scheduler.turn()
+    lifecycle.run_now([job.pk], by="ann")
+    scheduler.turn()
+    assert Execution.objects.get().status == "running"
+    scheduler._pool.queue.give_back(older_than_s=0)
+
+    scheduler.give_back_strays_at_the_end()
+
+    assert {(item.reason, item.id) for item in scheduler._recorder.left()} == {
+        ("", Execution.objects.get().pk)
+    }
+
+
 # --- On the wire ------------------------------------------------------------------------------------
 
 

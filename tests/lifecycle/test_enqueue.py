@@ -8,6 +8,8 @@ from django.db import connection as django_connection
 from django.db import transaction
 
 from scheduler_app import lifecycle
+from scheduler_app.conf import get_config
+from scheduler_app.engine.database import connect
 from scheduler_app.lifecycle import CannotDo, TaskCall
 from scheduler_app.models import Execution, Status
 from scheduler_app.task_backend import InvalidTask, SchedulerBackend, TaskResultDoesNotExist
@@ -185,3 +187,18 @@ def test_what_was_cancelled_failed(connection, clock):
 def test_the_backend_is_the_project_s(settings):
     assert settings.TASKS["default"]["BACKEND"].endswith(".SchedulerBackend")
     assert isinstance(tasks.echo.get_backend(), SchedulerBackend)
+
+
+def test_a_connection_that_broke_is_not_kept_for_the_next_call(transactional_db):
+    """A program that only enqueues heals as one that uses the ORM does: at its next request."""
+    lifecycle.enqueue([TaskCall(target=tasks.echo.module_path, arguments=[1])])
+    with django_connection.cursor() as cursor, connect(get_config(), "killer") as killer:
+        cursor.execute("SELECT pg_backend_pid()")
+        killer.execute("SELECT pg_terminate_backend(%s)", cursor.fetchone())
+
+    with pytest.raises(psycopg.Error):
+        lifecycle.enqueue([TaskCall(target=tasks.echo.module_path, arguments=[2])])
+    [enqueued] = lifecycle.enqueue([TaskCall(target=tasks.echo.module_path, arguments=[3])])
+
+    assert Execution.objects.get(pk=enqueued.id).status == "ready"
+    assert django_connection.connection.prepare_threshold is None

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from scheduler_app.conf import get_config
 from scheduler_app.engine.node import Node
-from scheduler_app.engine.processes import Processes, StopRequests
+from scheduler_app.engine.processes import Processes, StopRequests, restore_environment
 
 LONGEST_DRAIN_S = 7 * 24 * 3600
 LONGEST_NAME = 100
@@ -83,6 +83,7 @@ class Command(BaseCommand):
             config = dataclasses.replace(config, drain_timeout=drain)
         if processes > 1:
             sys.exit(run_processes(processes, options))
+        restore_environment()
         requests = StopRequests(options["lifeline"])
         node = Node(config, name=options["name"], threads=threads, queues=queues)
         for number in STOP_SIGNALS:
