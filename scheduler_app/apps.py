@@ -10,6 +10,7 @@ class SchedulerAppConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from scheduler_app import checks  # noqa: F401 - registers them
         from scheduler_app.access.rights import create_target_permissions
 
         post_migrate.connect(create_target_permissions, sender=self)

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin import site
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
 import scheduler_app
 from scheduler_app.access import calling, ownership, visible
+from scheduler_app.admin.base import SchedulerAdmin
 from scheduler_app.lifecycle import statistics
 from scheduler_app.lifecycle.panorama import active_jobs
 from scheduler_app.models import database_now
@@ -23,7 +26,7 @@ from .ownership_support import CANARY, OURS, THEIRS, World, browser, make_world,
 from .routes_support import Route
 from .support import Somebody
 from .test_s02_matrix import ALL, NOBODY, QUERIES, row_of
-from .test_s03_matrix import WITHOUT_OBJECT
+from .test_s03_matrix import WITHOUT_OBJECT, trace
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ownership")]
 
@@ -269,7 +272,7 @@ RAW = re.compile(
 )
 FROM_WHAT_WAS_FOUND = {
     # Each begins with rows that came from `visible`, or names no job.
-    *("admin/since_green.py", "admin/trail.py", "admin/job_page.py", "admin/job_verbs.py"),
+    *("admin/since_green.py", "admin/job_page.py", "admin/job_verbs.py"),
     *("admin/job_backfill.py", "admin/job_filters.py", "admin/panorama.py", "admin/job_editing.py"),
     *("api/job_serializers.py", "api/logs.py"),
     # Of none; of all, as numbers; whether a name is free, which is said to everybody.
@@ -279,15 +282,81 @@ FROM_WHAT_WAS_FOUND = {
 }
 
 
-def test_s03_pages_and_the_api_begin_with_what_the_caller_sees() -> None:
-    raw = {
+BY_ID = {
+    # Verbs: they are asked by the ids that a page or the API found among what the caller sees, and lock these rows.
+    *("lifecycle/verbs.py", "lifecycle/backfilling.py", "lifecycle/impact.py"),
+    # Of one job, which the page found.
+    "lifecycle/timeline.py",
+    # New ones, and whether a job that is seen was deleted; the rows come from `visible`, nodes' from the selection's view.
+    *("lifecycle/bulk.py", "lifecycle/selecting.py", "lifecycle/trying.py"),
+    # Whether what others use may change: of all, as it must be.
+    "lifecycle/calendars.py",
+    # Rights are asked of whatever would run, also of what one does not see.
+    "lifecycle/entitling.py",
+}
+"""Where verbs and questions below the pages read rows of everybody."""
+
+
+def reads_rows_of_all(*folders: str) -> set[str]:
+    return {
         str(path.relative_to(PACKAGE))
-        for folder in ("admin", "api")
+        for folder in folders
         for path in (PACKAGE / folder).rglob("*.py")
         if RAW.search(path.read_text())
     }
 
-    assert raw == FROM_WHAT_WAS_FOUND
+
+def test_s03_pages_and_the_api_begin_with_what_the_caller_sees() -> None:
+    assert reads_rows_of_all("admin", "api") == FROM_WHAT_WAS_FOUND
+
+
+def test_s03_below_them_rows_are_found_by_ids_that_the_caller_sees() -> None:
+    assert reads_rows_of_all("lifecycle") == BY_ID
+
+
+ACTIONS = [
+    (one.opts.model_name, action)
+    for one in site._registry.values()
+    if isinstance(one, SchedulerAdmin) and one.actions is not None
+    for action in dict.fromkeys(["delete_selected", *one.actions])
+]
+
+
+@pytest.mark.parametrize(("model", "action"), ACTIONS)
+def test_s03_no_action_of_a_list_reaches_another_s_object(
+    model: str, action: str, worlds: tuple[World, World]
+) -> None:
+    _, theirs = worlds
+    before = trace(theirs)
+
+    found = choose(browser(somebody()), model, action, theirs)
+
+    assert found.status_code in (200, 403)
+    assert CANARY not in found.content.decode()
+    assert trace(theirs) == before
+
+
+def test_s03_actions_of_lists_reach_one_s_own(worlds: tuple[World, World]) -> None:
+    ours, _ = worlds
+    client = browser(somebody())
+    reached = set()
+    for model, action in ACTIONS:
+        with transaction.atomic():
+            before = trace(ours)
+            choose(client, model, action, ours)
+            if trace(ours) != before:
+                reached.add(action)
+            transaction.set_rollback(True)
+
+    assert reached >= {"run_selected", "pause_selected", "delete_selected", "retry_selected"}
+
+
+def choose(client: Any, model: str, action: str, world: World) -> Any:
+    where = reverse(f"admin:scheduler_app_{model}_changelist")
+    # With what each says that asks first.
+    answer = {"post": "yes", "apply": "1"}
+    chosen = {"action": action, "_selected_action": str(world.ids[model]), **answer}
+    return client.post(where, chosen, format="multipart", follow=True)
 
 
 def test_s03_nothing_is_narrowed_for_code_and_commands(worlds: tuple[World, World]) -> None:

@@ -12,15 +12,16 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.core.checks import ERROR, Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection as django_connection
 from django.urls import reverse
 
-from scheduler_app import lifecycle
+from scheduler_app import checks, lifecycle
 from scheduler_app.access import NotAllowed, RequestCaller, calling, visible
 from scheduler_app.conf import read_config
-from scheduler_app.lifecycle import Selection
+from scheduler_app.lifecycle import CannotDo, Run, Selection
 from scheduler_app.lifecycle.statistics import error_groups
 from scheduler_app.models import (
     AuditEntry,
@@ -30,6 +31,7 @@ from scheduler_app.models import (
     Job,
     JobRevision,
     Pause,
+    Source,
     Status,
     Trigger,
 )
@@ -320,6 +322,55 @@ def test_s03_another_s_execution_lends_no_arguments(ana: Any) -> None:
     assert CANARY not in page.html
     person.client.get(f"{JOBS}assist/?job={theirs.pk}")
     assert person.client.post(f"{JOBS}assist/?job={theirs.pk}").status_code in (403, 404)
+
+
+def test_s03_the_verb_that_runs_jobs_leaves_another_s_out(ana: Any) -> None:
+    ours, theirs = make_job(tags=[OURS]), make_job(tags=[THEIRS])
+    mine = make_job(owner=ana)
+    with calling(Somebody(ana)):
+        ran = lifecycle.run_now([ours.pk, theirs.pk, mine.pk], by="ana")
+        with pytest.raises(CannotDo, match="nothing was run"):
+            lifecycle.run_many([Run(ours.pk), Run(theirs.pk)], by="ana")
+        with pytest.raises(CannotDo) as refused:
+            lifecycle.run_many([Run(theirs.pk, {"nope": CANARY})], by="ana")
+
+    assert theirs.name not in str(refused.value)
+    assert {one.job_id for one in ran} == {ours.pk, mine.pk}
+    assert Execution.objects.count() == 2
+
+
+def test_s03_what_was_done_to_shared_things_is_told_to_who_sees_all(ana: Any) -> None:
+    calendar = lifecycle.save_calendar(Calendar(name="holidays"), by=CANARY)
+    where = f"/admin/scheduler_app/calendar/{calendar.pk}/history/"
+
+    assert CANARY not in browser(ana).get(where).content.decode()
+    assert CANARY in browser(somebody("eve", see_all=True)).get(where).content.decode()
+
+
+# --- Without the middleware ---
+
+
+def test_s03_who_calls_is_known_to_the_api_without_the_middleware(ana: Any, settings: Any) -> None:
+    make_job(name="ours", tags=[OURS])
+    theirs = make_job(name="theirs", tags=[THEIRS])
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != checks.MIDDLEWARE]
+    client = browser(ana)
+
+    assert names_in(client) == {"ours"}
+    assert client.post(f"{API}/jobs/{theirs.pk}/run", {}).status_code == 404
+    assert CANARY not in client.get(f"{API}/jobs", headers={"Accept": "text/html"}).content.decode()
+    assert client.post(f"{API}/jobs/ours/run", {}).status_code == 202
+    assert AuditEntry.objects.latest("id").source == Source.API
+
+
+def test_s03_settings_without_the_middleware_are_an_error(settings: Any) -> None:
+    assert run_checks(tags=[Tags.security]) == []
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != checks.MIDDLEWARE]
+
+    [found] = run_checks(tags=[Tags.security])
+
+    assert (found.id, found.level) == ("scheduler_app.E002", ERROR)
+    assert checks.MIDDLEWARE in str(found.hint)
 
 
 # --- Everything that matches ---

@@ -11,11 +11,12 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connection
 
 from scheduler_app import lifecycle
-from scheduler_app.access import Caller, calling, throttling
+from scheduler_app.access import Caller, NotAllowed, calling, throttling
 from scheduler_app.api import idempotency
-from scheduler_app.lifecycle import Selection
+from scheduler_app.lifecycle import Run, Selection
 from scheduler_app.models import (
     Execution,
     IdempotencyKey,
@@ -234,6 +235,41 @@ def test_s08_code_and_commands_are_not_counted(limits, django_assert_num_queries
         throttling.spend(throttling.RUNS, 10)
     with calling(Caller(Source.COMMAND)), django_assert_num_queries(0):
         throttling.spend(throttling.RUNS, 10)
+
+
+def test_s08_a_refused_request_counts_its_runs_with_a_key_as_without(limits) -> None:
+    limits(runs_per_minute=10)
+    job = make_job(name="a", on_overlap="allow")
+    client = client_of("operator")
+    body = {"runs": [{"job": "a", "arguments": {"nope": 1}}] * 5}
+
+    codes = [
+        client.post(f"{API}/bulk/jobs/run", body, HTTP_IDEMPOTENCY_KEY=f"k-{n}").status_code
+        for n in range(3)
+    ]
+
+    assert codes == [400, 400, 429]
+    assert not Execution.objects.filter(job=job).exists()
+
+
+def test_s08_a_refused_request_writes_no_rows_that_it_takes_back(limits) -> None:
+    """The numbers of rows do not go back."""
+    job = make_job(on_overlap="allow")
+    make_execution(job)
+    before = last_number()
+    with (
+        calling(Somebody(get_user_model().objects.create_user("nobody in particular"))),
+        pytest.raises(NotAllowed, match="use_task"),
+    ):
+        lifecycle.run_many([Run(job.pk)] * 1000, by="ana")
+
+    assert last_number() == before
+
+
+def last_number() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT last_value FROM scheduler_app_execution_id_seq")
+        return int(cursor.fetchone()[0])
 
 
 def test_s08_more_at_once_than_a_minute_allows_is_refused_with_the_number(limits) -> None:

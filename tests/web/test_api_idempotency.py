@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
+from django.db import connection
 
 from scheduler_app import lifecycle
 from scheduler_app.api import idempotency
 from scheduler_app.models import (
     Backfill,
     BulkOperation,
+    Calendar,
     Execution,
     IdempotencyKey,
     Job,
+    Pause,
     Status,
     database_now,
 )
@@ -32,12 +35,20 @@ REQUESTS = [
     ("jobs", {"name": "new", "target": ECHO}, lambda: Job.objects.filter(name="new").count()),
     ("jobs/a/run", {"arguments": {"value": 1}}, Execution.objects.count),
     ("jobs/a/backfill", {**RANGE, "only_missing": True}, Backfill.objects.count),
+    ("calendars", {"name": "new"}, Calendar.objects.count),
+    ("pauses", {"scope": "queue", "value": "reports"}, Pause.objects.count),
     ("bulk/jobs/run", {"jobs": ["a"]}, Execution.objects.count),
     ("bulk/jobs/pause", {"jobs": ["a"]}, Job.objects.exclude(paused_at=None).count),
     ("bulk/jobs/resume", {"jobs": ["a"]}, Job.objects.filter(paused_at=None).count),
     ("bulk/executions/cancel", {"filter": {"job": ["a"]}}, BulkOperation.objects.count),
     ("bulk/executions/retry", {"filter": {"job": ["a"]}}, BulkOperation.objects.count),
 ]
+OTHER = {
+    "jobs": {"name": "other", "target": ECHO},
+    "calendars": {"name": "other"},
+    "pauses": {"scope": "queue", "value": "mails"},
+}
+"""Bodies of another one, where the same again is refused."""
 each_request = pytest.mark.parametrize(("path", "body", "count"), REQUESTS)
 
 
@@ -65,7 +76,7 @@ def test_a_repetition_gets_the_same_answer_and_does_nothing(
         assert again.get(header) == first.get(header)
     assert ("Idempotency-Replayed" in first, again["Idempotency-Replayed"]) == (False, "true")
     assert count() == 1
-    send(admin, path, {**body, "name": "other"} if path == "jobs" else body, key="k-2")
+    send(admin, path, OTHER.get(path, body), key="k-2")
     assert IdempotencyKey.objects.count() == 2
 
 
@@ -141,6 +152,17 @@ def test_a_bulk_operation_with_a_key_is_the_nodes_work(database_url: str) -> Non
     assert execution.status == "cancelled"
     again = send(admin, "bulk/executions/cancel", body, key="k-2").json()
     assert (again["expected"], again["changed"]) == (0, 0)
+
+
+def test_a_repeated_retry_is_one(admin: ApiClient) -> None:
+    execution = make_execution(make_job(name="a"), status=Status.FAILED)
+    path = f"executions/{execution.pk}/retry"
+
+    first, again = send(admin, path, {}), send(admin, path, {})
+
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.content == first.content
+    assert send(admin, path, {}, key="k-2").status_code == 409
 
 
 def test_what_was_refused_leaves_its_key_free(admin: ApiClient) -> None:
@@ -219,12 +241,22 @@ def test_of_many_at_once_with_one_key_one_is_done_and_all_hear_of_it(
     assert count() == 1
 
 
+@pytest.fixture
+def half_a_second(settings: Any) -> Iterator[None]:
+    """For a query of a page."""
+    settings.SCHEDULER = {**settings.SCHEDULER, "web_statement_timeout": 0.5}
+    yield
+    connection.close()
+
+
 @pytest.mark.django_db(transaction=True)
-def test_who_would_wait_for_too_long_is_told_so(database_url: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(idempotency, "WAIT_MS", 100)
+@pytest.mark.usefixtures("half_a_second")
+def test_who_would_wait_for_longer_than_a_query_may_take_is_told_so(database_url: str) -> None:
     admin = client_of("admin")
     make_job(name="a")
     user_id = str(admin.get(f"{API}/jobs").wsgi_request.user.pk)
+    # The next one is opened by a request, and told of the bound.
+    connection.close()
     with psycopg.connect(database_url) as other:
         taken = {"user_id": user_id, "key": "k-1", "method": "POST", "path": "x", "digest": "x"}
         other.execute(idempotency.TAKE_SQL, {**taken, "kept_s": 86_400})
