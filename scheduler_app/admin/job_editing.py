@@ -12,6 +12,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
 from scheduler_app import lifecycle
+from scheduler_app.access import visible
 from scheduler_app.lifecycle import TRIED, CannotDo
 from scheduler_app.lifecycle.impact import impact
 from scheduler_app.models import Execution, Job
@@ -127,7 +128,7 @@ class JobEditing(JobBase):
         """Locked when it is about to be saved, so that the version that is checked is the one overwritten."""
         job: Job | None = super().get_object(request, object_id, from_field)
         if job is not None and transaction.get_connection(router.db_for_write(Job)).in_atomic_block:
-            job = Job.objects.select_for_update().filter(pk=job.pk).first()
+            job = visible.jobs().select_for_update().filter(pk=job.pk).first()
         return job
 
     def render_change_form(

@@ -136,7 +136,9 @@ class JobList(JobVerbs, JobResume):
     @admin.action(permissions=["pause"], description="Pause…")
     def pause_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
         """Ask why and until when, then pause."""
-        jobs = list(queryset)
+        jobs = self._chosen(request, queryset)
+        if not jobs:
+            return None
         zones = {job.timezone for job in jobs}
         is_answer = "apply" in request.POST
         form = PauseForm(
@@ -151,9 +153,18 @@ class JobList(JobVerbs, JobResume):
     @admin.action(permissions=["pause"], description="Resume…")
     def resume_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
         """Fire again from now on; asks which of the missed fire times to run, if any were."""
-        jobs = list(queryset)
+        jobs = self._chosen(request, queryset)
+        if not jobs:
+            return None
         carried = _carried(request, "resume_selected", jobs)
         return self.resume_or_ask(request, jobs, "apply" in request.POST, carried)
+
+    def _chosen(self, request: HttpRequest, queryset: QuerySet[Job]) -> list[Job]:
+        """The jobs that were chosen; says so when there are none any more."""
+        jobs = list(queryset)
+        if not jobs:
+            self.say(request, "There are no such jobs; they may have been deleted.", problem=True)
+        return jobs
 
 
 def _carried(request: HttpRequest, action: str, jobs: Sequence[Job]) -> list[tuple[str, str]]:

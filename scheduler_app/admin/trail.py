@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import reverse
 
+from scheduler_app.access import visible
 from scheduler_app.models import AuditEntry
 
 from .history import Change, label_of, shown
@@ -38,8 +39,8 @@ def deeds(entries: Iterable[AuditEntry]) -> list[Deed]:
 def trail_of(kind: str, object_id: str) -> QuerySet[AuditEntry]:
     """What was done to one object, newest first; to a job also what was done to its executions."""
     if kind == "job":
-        return AuditEntry.objects.filter(job_id=int(object_id))
-    return AuditEntry.objects.filter(object_kind=kind, object_id=object_id)
+        return visible.audit_entries().filter(job_id=int(object_id))
+    return visible.audit_entries().filter(object_kind=kind, object_id=object_id)
 
 
 def _changes(entry: AuditEntry) -> list[Change]:
