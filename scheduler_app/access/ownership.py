@@ -120,6 +120,17 @@ def in_sql(column: str = "job_id") -> tuple[str, dict[str, Any]]:
     }
 
 
+def own_job_in_sql(job: str) -> tuple[str, dict[str, Any]]:
+    """As `in_sql`, for a statement that has the job's row at hand: a further condition, nothing where all are seen."""
+    view = current_view()
+    if view is None:
+        return "", {}
+    if not view.user:
+        return " AND false", {}
+    own = f" AND ({job}.owner_id = %(view_user)s OR {job}.tags && %(view_groups)s::varchar[])"
+    return own, {"view_user": view.user, "view_groups": list(view.groups)}
+
+
 def refusal_of_tags(tags: Collection[str], *, before: Collection[str] | None, owner_id: Any) -> str:
     """Why the caller may not give a job these tags, in a sentence; empty when they may. `before`: None for a new job."""
     view = current_view()

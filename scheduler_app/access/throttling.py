@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
 from django.contrib.auth.signals import user_login_failed
+from django.db import Error as DatabaseError
 from django.db import connections
 from django.dispatch import receiver
 
@@ -67,7 +68,7 @@ SELECT EXISTS (
 
 
 _put_off: ContextVar[list[tuple[str, int]] | None] = ContextVar("scheduler_put_off", default=None)
-"""Within `counted_last`: what is to be counted at its end, with the weight."""
+"""Within `counted_last`: what is to be counted later, with the weight."""
 
 
 class TooOften(Exception):
@@ -98,20 +99,31 @@ def spend(what: str, weight: int = 1) -> None:
 
 
 @contextmanager
-def counted_last() -> Iterator[None]:
-    """What is spent within is looked at at once and counted at the end; raises TooOften there where others were faster.
+def counted_last() -> Iterator[Callable[[], None]]:
+    """What is spent within is looked at at once, and counted when the given function is called; that raises TooOften
+    where others were faster.
 
-    For a transaction around verbs: a counter that was moved stays locked until its end, and whatever else the caller
-    asks for would wait for it.
+    Around a transaction around verbs, which calls the function at its end: a counter that was moved stays locked until
+    then, and whatever else the caller asks for would wait for it. What is refused is counted after it was taken back.
     """
     put_off: list[tuple[str, int]] = []
-    before = _put_off.set(put_off)
+    _put_off.set(put_off)
+
+    def count() -> None:
+        _put_off.set(None)
+        for what, weight in put_off:
+            spend(what, weight)
+
     try:
-        yield
+        yield count
+    except (TooOften, DatabaseError):
+        raise
+    except Exception:
+        with suppress(TooOften):
+            count()
+        raise
     finally:
-        _put_off.reset(before)
-    for what, weight in put_off:
-        spend(what, weight)
+        _put_off.set(None)
 
 
 def spend_up_to_all(what: str, weigh: Callable[[], int]) -> None:

@@ -23,8 +23,9 @@ from . import permissions
 from .base import ApiViewSet
 from .errors import shown
 from .fields import MomentField, Selective, Strict, TextField
+from .idempotency import idempotent
 from .links import Links
-from .operations import Operation, links_to
+from .operations import IDEMPOTENCY_KEY, Operation, links_to
 from .pagination import Order
 from .queries import CalendarQuery, ShownQuery, as_id
 
@@ -123,6 +124,7 @@ class CalendarViewSet(ApiViewSet[Calendar]):
             answer=CalendarDetailSerializer,
             status=201,
             body=CalendarDetailSerializer,
+            headers=(IDEMPOTENCY_KEY,),
             conflicts=True,
             example=EXAMPLE,
             links=links_to(
@@ -165,6 +167,7 @@ class CalendarViewSet(ApiViewSet[Calendar]):
         context = self.shown(ShownQuery.of(request), CalendarDetailSerializer)
         return self._shown(find_calendar(calendar, self.get_queryset()), context)
 
+    @idempotent
     def create(self, request: Request) -> Response:
         """A new calendar; its name must be free."""
         created = self._save(self.get_serializer(data=request.data))

@@ -32,8 +32,9 @@ from .fields import (
     Strict,
     TextField,
 )
+from .idempotency import idempotent
 from .links import Links
-from .operations import RANGE, Operation
+from .operations import IDEMPOTENCY_KEY, RANGE, Operation
 from .pagination import Order
 from .queries import ExecutionQuery, LatestQuery, LogQuery, ShownQuery, as_id, filter_executions
 from .renderers import PlainTextRenderer
@@ -201,7 +202,11 @@ class ExecutionViewSet(ApiViewSet[Execution]):
             example={"reason": "not_needed"},
         ),
         "retry": Operation(
-            answer=ExecutionDetailSerializer, status=202, body=NothingSerializer, conflicts=True
+            answer=ExecutionDetailSerializer,
+            status=202,
+            body=NothingSerializer,
+            headers=(IDEMPOTENCY_KEY,),
+            conflicts=True,
         ),
     }
 
@@ -253,6 +258,7 @@ class ExecutionViewSet(ApiViewSet[Execution]):
         return self._shown(execution, status=202 if answer.requested else 200)
 
     @action(detail=True, methods=["post"], serializer_class=NothingSerializer)
+    @idempotent
     def retry(self, request: Request, pk: str) -> Response:
         """One more attempt for what failed, was lost or was cancelled (202)."""
         self.get_serializer(data=request.data).is_valid(raise_exception=True)

@@ -30,8 +30,10 @@ from .errors import Conflict, Refused, shown
 
 HEADER = "Idempotency-Key"
 LONGEST_KEY = 255
-WAIT_MS = 10_000
+LONGEST_WAIT_S = 10.0
 """How long a repetition waits for the first request."""
+PART_OF_TIMEOUT = 0.8
+"""It waits no longer than this part of the time that a query may take, after which it would not hear why."""
 KEPT_HEADERS = ("Location", "ETag")
 
 Handler = TypeVar("Handler", bound=Callable[..., Response])
@@ -73,13 +75,13 @@ def idempotent(handler: Handler) -> Handler:
             "path": request.get_full_path(),
             "digest": _digest(request.data),
         }
-        with transaction.atomic(using=get_config().database):
+        with counted_last() as count, transaction.atomic(using=get_config().database):
             key_id = _take(asked)
             if key_id is None:
                 return _stored(asked)
-            with counted_last():
-                response = handler(view, request, *args, **kwargs)
-                _store(key_id, response)
+            response = handler(view, request, *args, **kwargs)
+            _store(key_id, response)
+            count()
             return response
 
     return cast(Handler, answer)
@@ -97,7 +99,7 @@ def _take(asked: dict[str, str]) -> int | None:
     with connections[get_config().database].cursor() as cursor:
         cursor.execute(
             "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)",
-            [str(WAIT_MS)],
+            [str(_wait_ms())],
         )
         [before, _] = cursor.fetchone()
         try:
@@ -112,6 +114,13 @@ def _take(asked: dict[str, str]) -> int | None:
         # What is asked for waits for its own locks as long as it always does.
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])
         return row[0] if row else None
+
+
+def _wait_ms() -> int:
+    timeout = get_config().web_statement_timeout
+    wait_s = min(LONGEST_WAIT_S, timeout * PART_OF_TIMEOUT) if timeout else LONGEST_WAIT_S
+    # 0 would be for ever.
+    return max(1, int(wait_s * 1000))
 
 
 def _stored(asked: dict[str, str]) -> Response:

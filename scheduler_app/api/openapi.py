@@ -47,7 +47,8 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     IDEMPOTENCY_KEY: (
         {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
         "A word of your choice for this request. Sent again with it, the request is answered as before and does"
-        " nothing; kept for a day. Another request with the same key is a 422.",
+        " nothing; kept for a day. While the first one is at work the second waits, and is a 409 after a few seconds."
+        " Another request with the same key is a 422.",
     ),
     RANGE: (
         {"type": "string", "examples": ["bytes=0-1023", "bytes=-500"]},

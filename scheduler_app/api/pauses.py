@@ -21,9 +21,10 @@ from . import permissions
 from .base import ApiViewSet
 from .errors import Conflict
 from .fields import MomentField, NothingSerializer, Selective, TextField, WordField
+from .idempotency import idempotent
 from .job_serializers import PauseSerializer
 from .links import Links
-from .operations import Operation, links_to
+from .operations import IDEMPOTENCY_KEY, Operation, links_to
 from .pagination import Order
 from .queries import PauseQuery, ShownQuery, as_id
 
@@ -93,6 +94,7 @@ class PauseViewSet(ApiViewSet[Pause]):
             answer=StandingPauseSerializer,
             status=201,
             body=ScopePauseSerializer,
+            headers=(IDEMPOTENCY_KEY,),
             conflicts=True,
             example={"scope": "queue", "value": "reports", "reason": "migration"},
             links=links_to("pause_retrieve", "pause_resume", id="id"),
@@ -122,6 +124,7 @@ class PauseViewSet(ApiViewSet[Pause]):
         context = self.shown(ShownQuery.of(request), StandingPauseSerializer)
         return Response(StandingPauseSerializer(self._find(pk), context=context).data)
 
+    @idempotent
     def create(self, request: Request) -> Response:
         """Hold the fire times of a queue, a tag or everything, and what waits there (201)."""
         given = self.get_serializer(data=request.data)

@@ -10,15 +10,18 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from scheduler_app.access import visible
+from scheduler_app.access.ownership import own_job_in_sql
 from scheduler_app.access.rights import require_targets
 from scheduler_app.access.throttling import RUNS, spend
-from scheduler_app.models import Job, Trigger
+from scheduler_app.models import Trigger
 from scheduler_app.models.audit import Verb
 from scheduler_app.rules.differences import differences
 from scheduler_app.targets import target_problems
 
 from . import notices
 from .auditing import Subject, record
+from .entitling import require_targets_of
 from .promoting import LOCK_PLANS_SQL
 from .transactions import CannotDo, execute_prepared, transaction_on_psycopg
 
@@ -58,7 +61,7 @@ inserted AS (
         END,
         %(by)s
     FROM wanted
-    JOIN scheduler_app_job AS job ON job.id = wanted.job_id AND job.deleted_at IS NULL
+    JOIN scheduler_app_job AS job ON job.id = wanted.job_id AND job.deleted_at IS NULL{of_the_caller}
     JOIN scheduler_app_jobrevision AS revision
       ON revision.job_id = job.id AND revision.version = job.version
     LEFT JOIN live ON live.job_id = job.id
@@ -114,6 +117,8 @@ def run_many(runs: Sequence[Run], *, by: str, trigger: str = Trigger.MANUAL) -> 
         raise CannotDo(f"Ask for 1 to {MOST_RUNS:,} runs at once, not {len(runs):,}.")
     # Before the transaction: nobody waits for the counter of somebody else's.
     spend(RUNS, len(runs))
+    # Also before a thousand rows are written that a refusal would take back.
+    require_targets_of({run.job_id for run in runs})
     check_arguments(runs, place="runs.{}.")
     with transaction_on_psycopg() as connection:
         rows = insert_runs(connection, runs, by=by, trigger=trigger)
@@ -125,7 +130,7 @@ def run_many(runs: Sequence[Run], *, by: str, trigger: str = Trigger.MANUAL) -> 
 def check_arguments(runs: Sequence[Run], *, place: str = "") -> None:
     """Raises CannotDo when the arguments of a run do not fit what its job does; NotAllowed first."""
     ids = {run.job_id for run in runs if run.arguments is not None}
-    jobs = Job.objects.only("name", "kind", "target").in_bulk(ids) if ids else {}
+    jobs = visible.jobs().only("name", "kind", "target").in_bulk(ids) if ids else {}
     require_targets((job.kind, job.target) for job in jobs.values())
     for number, run in enumerate(runs):
         job = jobs.get(run.job_id)
@@ -142,17 +147,19 @@ def check_arguments(runs: Sequence[Run], *, place: str = "") -> None:
 def insert_runs(
     connection: psycopg.Connection[Any], runs: Sequence[Run], *, by: str, trigger: str
 ) -> list[Inserted]:
-    """The executions, oldest request first; runs of deleted jobs are left out. Raises NotAllowed.
+    """The executions, oldest request first; runs of deleted jobs, and of others' jobs, are left out. Raises NotAllowed.
 
     Whether the caller may let the jobs do what they do is asked of the rows that are there now, in one statement with
     them; a refusal takes them back with the transaction.
     """
     job_ids = [run.job_id for run in runs]
     execute_prepared(connection, LOCK_PLANS_SQL, {"job_ids": sorted(set(job_ids))})
+    of_the_caller, view = own_job_in_sql("job")
     found = execute_prepared(
         connection,
-        RUN_SQL,
+        RUN_SQL.format(of_the_caller=of_the_caller),
         {
+            **view,
             "job_ids": job_ids,
             "specs": [
                 None if run.arguments is None else json.dumps({"arguments": run.arguments})
