@@ -2,6 +2,7 @@
 
     make loadtest                      offers 1,000 "run now" calls a second for half a minute
     make loadtest ARGS="--seconds 10 --offered 500"
+    make loadtest ARGS="--strict"      fails also where the machine is slower than two free cores are
 
 The client is one asyncio process with connections that stay open. It is an open loop: calls are due by the clock, not
 when the one before is answered. A call that finds all connections busy is turned away here, as a proxy with a full
@@ -39,6 +40,11 @@ BULK = 1000
 STEADY = 50.0
 """Calls a second whose latency counts."""
 PATIENCE_S = 300
+
+LEAST_ACCEPTED = 150.0
+LEAST_IN_BULK = 1000.0
+MOST_P99_MS = 100.0
+"""What `--strict` expects: single calls and runs in bulk a second, and the latency of calls at the steady rate."""
 
 PREPARE = """
 import json
@@ -288,10 +294,23 @@ def checked(found: Cluster, accepted: set[int]) -> list[str]:
     return wrong
 
 
+def too_slow(*, accepted: float, in_bulk: float, p99_ms: float) -> list[str]:
+    """A sentence for each figure that falls short; nothing, if all is well."""
+    wrong = []
+    if accepted < LEAST_ACCEPTED:
+        wrong.append(f"{accepted:.0f} single calls a second, not {LEAST_ACCEPTED:.0f}.")
+    if in_bulk < LEAST_IN_BULK:
+        wrong.append(f"{in_bulk:,.0f} runs a second in bulk, not {LEAST_IN_BULK:,.0f}.")
+    if p99_ms >= MOST_P99_MS:
+        wrong.append(f"p99 {p99_ms:.0f} ms at {STEADY:.0f} a second, not below {MOST_P99_MS:.0f}.")
+    return wrong
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--offered", type=float, default=1000, help="single calls a second")
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--strict", action="store_true", help="fail where it is too slow, too")
     options = parser.parse_args()
     with socket.create_server((HOST, 0)) as probe:
         port = probe.getsockname()[1]
@@ -343,6 +362,12 @@ def main() -> None:
     errors = sum(tally.server_errors + tally.broken for tally in tallies)
     if errors:
         wrong.append(f"{errors} answers were 5xx, or missing.")
+    if options.strict:
+        wrong += too_slow(
+            accepted=flood.accepted * options.offered / flood.offered,
+            in_bulk=len(bulk.executions) / bulk_s,
+            p99_ms=steady.percentile_ms(99),
+        )
     print("\n".join(wrong) or "Every accepted execution exists and ran once; no 5xx.")
     sys.exit(bool(wrong))
 

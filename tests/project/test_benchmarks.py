@@ -14,6 +14,7 @@ from benchmarks import __main__ as benchmarks
 from benchmarks import entries, starts
 from benchmarks.contenders import CONTENDERS, PEERS, SCHEDULER, environments
 from benchmarks.contenders.environments import Unavailable
+from benchmarks.loadtest import too_slow
 from benchmarks.report import best_peer, table
 from benchmarks.starts import Start
 from benchmarks.workloads import GaveUp, in_time
@@ -264,3 +265,18 @@ def test_the_quick_run_is_for_all_contenders_and_only_all_has_the_largest_histor
     assert all(not one.only or one.kind == "limit" for one in entries.quick())
     assert len(set(everything)) == len(everything) and len(set(quick)) == len(quick)
     assert {one.kind for one in entries.usual()} == set(entries.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({}, []),
+        ({"accepted": 149}, ["149 single calls a second, not 150."]),
+        ({"in_bulk": 999}, ["999 runs a second in bulk, not 1,000."]),
+        ({"p99_ms": 100}, ["p99 100 ms at 50 a second, not below 100."]),
+    ],
+)
+def test_a_strict_load_test_says_what_is_too_slow(
+    figures: dict[str, float], said: list[str]
+) -> None:
+    assert too_slow(**{"accepted": 150, "in_bulk": 1000, "p99_ms": 99, **figures}) == said
