@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from django.contrib.admin import ModelAdmin, site
 from django.contrib.auth.models import Group, Permission
 from django.core.checks import ERROR, Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
@@ -345,6 +346,22 @@ def test_s03_what_was_done_to_shared_things_is_told_to_who_sees_all(ana: Any) ->
 
     assert CANARY not in browser(ana).get(where).content.decode()
     assert CANARY in browser(somebody("eve", see_all=True)).get(where).content.decode()
+
+
+def test_s03_the_form_saves_no_job_that_was_given_away_before_it_is_locked(
+    ana: Any, rf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tags=[OURS])
+
+    def given_away(*_: Any) -> Job:
+        Job.objects.filter(pk=job.pk).update(tags=[THEIRS])
+        return job
+
+    form = site._registry[Job]
+    with calling(Somebody(ana)):
+        assert form.get_object(rf.get("/"), str(job.pk)) == job
+        monkeypatch.setattr(ModelAdmin, "get_object", given_away)
+        assert form.get_object(rf.get("/"), str(job.pk)) is None
 
 
 # --- Without the middleware ---
