@@ -153,7 +153,7 @@ def test_a_second_signal_hands_back_at_once_and_uncounted(start_node, make_job, 
     job = make_job(task, arguments)
     node = start_node()
     [execution] = lifecycle.run_now([job.pk], by="tester")
-    wait_for(lambda: Execution.objects.filter(status="running").exists(), what="the run")
+    wait_for(lambda: Execution.objects.exclude(started_at=None).exists(), what="the run")
 
     node.signal(signal.SIGINT)
     wait_for(lambda: node.row.state == NodeState.DRAINING, what="the draining")
@@ -170,7 +170,7 @@ def test_what_outlasts_the_drain_is_handed_back(start_node, make_job):
     job = make_job("sleep_deaf", {"seconds": 600})
     node = start_node(drain_timeout=0.5, kill_grace=0.5)
     [execution] = lifecycle.run_now([job.pk], by="tester")
-    wait_for(lambda: Execution.objects.filter(status="running").exists(), what="the run")
+    wait_for(lambda: Execution.objects.exclude(started_at=None).exists(), what="the run")
 
     node.signal(signal.SIGTERM)
 

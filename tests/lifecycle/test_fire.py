@@ -973,7 +973,7 @@ def taker(node_id: int, room: int = 10, **options: object) -> lifecycle.Taker:
 
 def test_a_node_with_nothing_else_to_do_holds_what_it_fires_at_once(connection, clock):
     """Proves I2: the execution is this node's from its first moment, as after a claim."""
-    owner = get_user_model().objects.create_user("olga")
+    owner, _ = get_user_model().objects.get_or_create(username="owner of what is fired")
     job = make_job(target="report", arguments={"day": 1}, priority=3, owner=owner)
     settle(connection)
     node_id = make_node(connection)

@@ -131,11 +131,14 @@ def tables() -> list[str]:
 
 
 @pytest.fixture(scope="module", params=["never analysed", "analysed"])
-def statistics(request: pytest.FixtureRequest, loaded: None, django_db_blocker: DjangoDbBlocker):
+def statistics(
+    request: pytest.FixtureRequest, loaded: None, django_db_blocker: DjangoDbBlocker
+) -> str:
     """What the planner knows."""
     if request.param == "analysed":
         with django_db_blocker.unblock(), django_connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
+    return str(request.param)
 
 
 @pytest.fixture
@@ -613,7 +616,8 @@ def test_a_verb_reads_what_it_is_about(name, statistics, transactional_db):
             before = rows_read(cursor)
             verb(given)
             touched = rows_read(cursor) - before
-            assert touched <= rows
+            # Not knowing better it may read more, but not all.
+            assert touched <= (rows if statistics == "analysed" else HISTORY // 20)
         transaction.set_rollback(True)
 
 
