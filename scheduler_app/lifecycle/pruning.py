@@ -39,7 +39,7 @@ SELECT
     )::text, '-infinity')
 """
 
-# Of the log an array is asked, not a join: planned when that table was empty, a join reads all of it for each execution.
+# What goes is asked for as an array, not by a join: planned when a table was empty, a join reads all of it for each row.
 EXECUTIONS_SQL = """
 WITH seen AS MATERIALIZED (
     SELECT id, job_id, scheduled_for, finished_at
@@ -63,7 +63,7 @@ WITH seen AS MATERIALIZED (
 ), log AS (
     DELETE FROM scheduler_app_logchunk WHERE execution_id = ANY(ARRAY(SELECT id FROM old))
 ), gone AS (
-    DELETE FROM scheduler_app_execution WHERE id IN (SELECT id FROM old) RETURNING id
+    DELETE FROM scheduler_app_execution WHERE id = ANY(ARRAY(SELECT id FROM old)) RETURNING id
 )
 SELECT scheduled_for, id, (SELECT count(*) FROM seen), (SELECT count(*) FROM gone)
 FROM seen
@@ -89,7 +89,7 @@ WITH seen AS MATERIALIZED (
            - GREATEST(make_interval(secs => %(age_s)s), make_interval(days => job.keep_days))
     FOR UPDATE OF gap SKIP LOCKED
 ), gone AS (
-    DELETE FROM scheduler_app_gap WHERE id IN (SELECT id FROM old) RETURNING id
+    DELETE FROM scheduler_app_gap WHERE id = ANY(ARRAY(SELECT id FROM old)) RETURNING id
 )
 SELECT last_at, id, (SELECT count(*) FROM seen), (SELECT count(*) FROM gone)
 FROM seen
@@ -170,7 +170,7 @@ WITH old AS MATERIALIZED (
 ), log AS (
     DELETE FROM scheduler_app_logchunk WHERE execution_id = ANY(ARRAY(SELECT id FROM old))
 )
-DELETE FROM scheduler_app_execution WHERE id IN (SELECT id FROM old)
+DELETE FROM scheduler_app_execution WHERE id = ANY(ARRAY(SELECT id FROM old))
 """
 
 OWN_GAPS_SQL = """
@@ -260,13 +260,13 @@ WITH gone AS MATERIALIZED (
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ), plans AS (
-    DELETE FROM scheduler_app_jobplan WHERE job_id IN (SELECT id FROM gone)
+    DELETE FROM scheduler_app_jobplan WHERE job_id = ANY(ARRAY(SELECT id FROM gone))
 ), revisions AS (
-    DELETE FROM scheduler_app_jobrevision WHERE job_id IN (SELECT id FROM gone)
+    DELETE FROM scheduler_app_jobrevision WHERE job_id = ANY(ARRAY(SELECT id FROM gone))
 ), gaps AS (
-    DELETE FROM scheduler_app_gap WHERE job_id IN (SELECT id FROM gone)
+    DELETE FROM scheduler_app_gap WHERE job_id = ANY(ARRAY(SELECT id FROM gone))
 )
-DELETE FROM scheduler_app_job WHERE id IN (SELECT id FROM gone)
+DELETE FROM scheduler_app_job WHERE id = ANY(ARRAY(SELECT id FROM gone))
 """
 
 AUDIT_SQL = """
