@@ -23,11 +23,9 @@ from .rights import APP, NotAllowed
 
 SEE_ALL = f"{APP}.see_all_jobs"
 
-OWN_JOBS_SQL = """(
-    SELECT id FROM scheduler_app_job
-    WHERE owner_id = %(view_user)s OR tags && %(view_groups)s::varchar[]
-)"""
-
+IS_OWN_SQL = "({job}.owner_id = %(view_user)s OR {job}.tags && %(view_groups)s::varchar[])"
+"""A condition of a job's row, as `View.condition` is; with `View.parameters`."""
+OWN_JOBS_SQL = f"(SELECT id FROM scheduler_app_job AS own WHERE {IS_OWN_SQL.format(job='own')})"
 
 MOST_NAMED = 2000
 """Jobs that a statement names one by one. What the planner knows of each decides between their index and that of all."""
@@ -62,6 +60,11 @@ class View:
         if not self.user:
             return Q(pk__in=())
         return Q(owner_id=self.user) | Q(tags__overlap=list(self.groups))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Of IS_OWN_SQL, for a view with a user."""
+        return {"view_user": self.user, "view_groups": list(self.groups)}
 
     @property
     def jobs(self) -> JobQuerySet:
@@ -114,10 +117,7 @@ def in_sql(column: str = "job_id") -> tuple[str, dict[str, Any]]:
         return "true", {}
     if view.job_ids is not None:
         return f"{column} = ANY(%(view_jobs)s::bigint[])", {"view_jobs": view.job_ids}
-    return f"{column} IN {OWN_JOBS_SQL}", {
-        "view_user": view.user,
-        "view_groups": list(view.groups),
-    }
+    return f"{column} IN {OWN_JOBS_SQL}", view.parameters
 
 
 def own_job_in_sql(job: str) -> tuple[str, dict[str, Any]]:
@@ -127,8 +127,7 @@ def own_job_in_sql(job: str) -> tuple[str, dict[str, Any]]:
         return "", {}
     if not view.user:
         return " AND false", {}
-    own = f" AND ({job}.owner_id = %(view_user)s OR {job}.tags && %(view_groups)s::varchar[])"
-    return own, {"view_user": view.user, "view_groups": list(view.groups)}
+    return f" AND {IS_OWN_SQL.format(job=job)}", view.parameters
 
 
 def refusal_of_tags(tags: Collection[str], *, before: Collection[str] | None, owner_id: Any) -> str:

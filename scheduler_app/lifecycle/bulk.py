@@ -339,9 +339,8 @@ def _fetch(
     compiler = keys.query.get_compiler(using=get_config().database)
     try:
         sql, parameters = compiler.as_sql()
-    except (
-        EmptyResultSet
-    ):  # the selection contradicts itself, which Django sees before the database does
+    except EmptyResultSet:
+        # The selection contradicts itself, which Django sees before the database does.
         return []
     # Values in the statement, as Django sends them: a plan for any status could not use an index for some.
     with psycopg.ClientCursor(connection) as cursor:

@@ -27,7 +27,8 @@ _scrubber = Scrubber(())
 def resolve(arguments: Any) -> Any:
     """A copy of the arguments with secrets in the place of references, whose values `scrub` hides from now on.
 
-    A copy in any case: what a task does to its arguments must not reach the next run of the job. Raises `TargetFailed` naming what this node lacks: another attempt, or another node, may have it.
+    A copy in any case: what a task does to its arguments must not reach the next run of the job. Raises `TargetFailed`
+    naming what this node lacks: another attempt, or another node, may have it.
     """
     names = names_in(arguments)
     values = {name: _look_up(name) for name in sorted(names)}

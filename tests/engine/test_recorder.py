@@ -13,7 +13,7 @@ from scheduler_app.engine import database
 from scheduler_app.engine import recorder as recorder_module
 from scheduler_app.engine.gauges import Gauges
 from scheduler_app.engine.recorder import Recorder
-from scheduler_app.lifecycle import Finished, HandBack, SpecCache
+from scheduler_app.lifecycle import Claimed, Finished, HandBack, SpecCache
 from scheduler_app.models import Execution, database_now
 
 from .conftest import wait_for
@@ -25,25 +25,34 @@ def connection(transactional_db):
         yield connection
 
 
-def test_a_plan_that_somebody_holds_keeps_back_the_outcomes_of_that_job_alone(
-    connection: psycopg.Connection, make_job, monkeypatch
-):
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
-    jobs = [make_job(max_attempts=2, name=f"job {number}") for number in range(3)]
-    lifecycle.run_now([job.pk for job in jobs], by="tester")
-    specs = SpecCache()
-    node_id = lifecycle.register_node(
-        connection, name="n", host="h", pid=1, release="", queues=(), threads=3
-    )
-    claimed = lifecycle.claim(connection, specs, node_id=node_id, limit=3)
-    now = database_now()
-    recorder = Recorder(
+@pytest.fixture
+def recorder(transactional_db) -> Recorder:
+    """Not started yet."""
+    return Recorder(
         get_config(),
-        specs,
+        SpecCache(),
         gauges=Gauges(),
         progress=lambda: ([], []),
         on_retry=lambda seconds: None,
     )
+
+
+def claim_all(connection: psycopg.Connection) -> list[Claimed]:
+    """What is ready, for a node of its own."""
+    node_id = lifecycle.register_node(
+        connection, name="n", host="h", pid=1, release="", queues=(), threads=3
+    )
+    return lifecycle.claim(connection, SpecCache(), node_id=node_id, limit=3)
+
+
+def test_a_plan_that_somebody_holds_keeps_back_the_outcomes_of_that_job_alone(
+    connection: psycopg.Connection, recorder: Recorder, make_job, monkeypatch
+):
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
+    jobs = [make_job(max_attempts=2, name=f"job {number}") for number in range(3)]
+    lifecycle.run_now([job.pk for job in jobs], by="tester")
+    claimed = claim_all(connection)
+    now = database_now()
     recorder.start()
     with database.connect(get_config(), "holder") as holder, holder.transaction():
         holder.execute(
@@ -79,25 +88,14 @@ def test_a_plan_that_somebody_holds_keeps_back_the_outcomes_of_that_job_alone(
 
 
 def test_a_plan_that_somebody_holds_keeps_back_what_is_handed_back_of_that_job_alone(
-    connection: psycopg.Connection, make_job, monkeypatch
+    connection: psycopg.Connection, recorder: Recorder, make_job, monkeypatch
 ):
     monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
     jobs = [make_job(name=f"job {number}") for number in range(2)]
     lifecycle.run_now([job.pk for job in jobs], by="tester")
-    specs = SpecCache()
-    node_id = lifecycle.register_node(
-        connection, name="n", host="h", pid=1, release="", queues=(), threads=3
-    )
     held, free = sorted(
-        lifecycle.claim(connection, specs, node_id=node_id, limit=2),
+        claim_all(connection),
         key=lambda item: item.job_id != jobs[0].pk,
-    )
-    recorder = Recorder(
-        get_config(),
-        specs,
-        gauges=Gauges(),
-        progress=lambda: ([], []),
-        on_retry=lambda seconds: None,
     )
     recorder.start()
     with database.connect(get_config(), "holder") as holder, holder.transaction():
@@ -116,23 +114,12 @@ def test_a_plan_that_somebody_holds_keeps_back_what_is_handed_back_of_that_job_a
 
 
 def test_outcomes_wait_for_each_other_while_something_is_due_unless_somebody_waits_for_them(
-    connection: psycopg.Connection, make_job, monkeypatch
+    connection: psycopg.Connection, recorder: Recorder, make_job, monkeypatch
 ):
     monkeypatch.setattr(recorder_module, "GATHER_WHILE_FIRING_S", 3600)
     lifecycle.run_now([make_job(name="a").pk], by="tester")
-    specs = SpecCache()
-    node_id = lifecycle.register_node(
-        connection, name="n", host="h", pid=1, release="", queues=(), threads=3
-    )
-    [held] = lifecycle.claim(connection, specs, node_id=node_id, limit=3)
+    [held] = claim_all(connection)
     now = database_now()
-    recorder = Recorder(
-        get_config(),
-        specs,
-        gauges=Gauges(),
-        progress=lambda: ([], []),
-        on_retry=lambda seconds: None,
-    )
     recorder.is_firing = True
     recorder.start()
     recorder.put(
