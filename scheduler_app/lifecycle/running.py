@@ -23,7 +23,7 @@ from . import notices
 from .auditing import Subject, record
 from .entitling import require_targets_of
 from .promoting import LOCK_PLANS_SQL
-from .transactions import CannotDo, execute_prepared, transaction_on_psycopg
+from .transactions import CannotDo, transaction_on_psycopg
 
 MOST_RUNS = 1000
 """How many runs one request may ask for."""
@@ -153,10 +153,9 @@ def insert_runs(
     them; a refusal takes them back with the transaction.
     """
     job_ids = [run.job_id for run in runs]
-    execute_prepared(connection, LOCK_PLANS_SQL, {"job_ids": sorted(set(job_ids))})
+    connection.execute(LOCK_PLANS_SQL, {"job_ids": sorted(set(job_ids))})
     of_the_caller, view = own_job_in_sql("job")
-    found = execute_prepared(
-        connection,
+    found = connection.execute(
         RUN_SQL.format(of_the_caller=of_the_caller),
         {
             **view,

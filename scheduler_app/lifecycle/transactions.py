@@ -60,8 +60,9 @@ def statement_on_psycopg() -> Iterator[psycopg.Connection[Any]]:
 def execute_prepared(
     connection: psycopg.Connection[Any], statement: LiteralString, parameters: Mapping[str, Any]
 ) -> psycopg.Cursor[Any]:
-    """A statement that programs repeat: planned for the first few times only, where a session keeps what it planned.
+    """An INSERT that programs repeat: planned for the first few times only, where a session keeps what it planned.
 
+    Not for what reads tables: a plan that was made while they were empty would stay when they are not.
     Django's own cursors put values into the text, so that nothing is ever the same statement twice.
     """
     threshold = connection.prepare_threshold

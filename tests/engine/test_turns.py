@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -232,11 +233,13 @@ def test_firing_one_job_and_firing_a_batch_is_as_many_statements(scheduler, sess
         # What is claimed waits for ever, as no thread was started.
         scheduler._pool.queue.give_back(older_than_s=0)
         make_due(jobs)
+        # The chores have their second by the clock, and would be in the counts of a slow machine.
+        scheduler._next_housekeeping = time.monotonic() + 3600
         counts.append(sent_in(scheduler.turn, session))
 
     assert Execution.objects.count() >= 500
     (one, one_transactions), (batch, batch_transactions), (many, many_transactions) = counts
-    # As many as can start, then all others, or 200 and all others. The other nodes are told; chores may be due.
+    # As many as can start, then all others, or 200 and all others. The other nodes are told.
     assert one <= batch <= 2 * one + 6
     assert batch <= many <= 3 * one + 6
     assert batch_transactions <= 2 * one_transactions + 4
