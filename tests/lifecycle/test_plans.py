@@ -99,6 +99,16 @@ INSERT INTO scheduler_app_logchunk (execution_id, attempt, token, seq, text)
 SELECT id, 1, 1, 0, 'done' FROM scheduler_app_execution WHERE id % 4 = 0;
 """
 
+FORGET_SQL = """
+DELETE FROM pg_statistic WHERE starelid::regclass::text LIKE 'scheduler\\_app\\_%';
+
+UPDATE pg_class
+SET relpages = 0, reltuples = -1
+WHERE COALESCE((SELECT indrelid FROM pg_index WHERE indexrelid = pg_class.oid), oid)::regclass::text
+    LIKE 'scheduler\\_app\\_%';
+"""
+"""A table of before, in which VACUUM saw pages and no row, would else count as empty for ever after."""
+
 
 @pytest.fixture(scope="module")
 def loaded(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
@@ -113,6 +123,7 @@ def loaded(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterato
                 batch_size=5000,
             )
             cursor.execute(SEED_SQL)
+            cursor.execute(FORGET_SQL)
         yield
         empty_tables()
         with django_connection.cursor() as cursor:
@@ -559,9 +570,6 @@ def test_a_step_reads_what_it_needs_by_its_indexes(name, statistics, connection)
     plans = "\n".join(seen.plans)
 
     assert not seen.scans, plans
-    if name.startswith("prune") and statistics != "analysed":
-        # Which of two indexes it goes by is chance then; it costs time, on a thread of its own.
-        return
     assert step.indexes <= seen.indexes, plans
     assert seen.rows <= step.rows, plans
     assert seen.pages <= MOST_PAGES, plans
