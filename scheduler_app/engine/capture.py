@@ -58,6 +58,8 @@ class AttemptLog:
 
     def take_rest(self) -> tuple[int, str] | None:
         """The last piece, with the end of what came after the beginning was full."""
+        if not (self._line or self._fresh or self._tail):
+            return None
         with self._lock:
             if self._line:
                 self._add_line(self._line)

@@ -115,6 +115,11 @@ class Pool:
         """Whether workers will idle soon unless more is claimed."""
         return len(self.queue) <= self._ahead() // 2
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether something has run here."""
+        return self._measured.is_set()
+
     def wait_until_measured(self, timeout_s: float) -> None:
         """Wait until something has run here, as from then on it is known how much can be taken ahead."""
         self._measured.wait(timeout_s)
@@ -209,7 +214,8 @@ class Pool:
                         if self._usual_s is None
                         else self._usual_s + (took - self._usual_s) / 16
                     )
-                    self._measured.set()
+                    if not self._measured.is_set():
+                        self._measured.set()
             if was_replaced:
                 return
             self._on_idle()

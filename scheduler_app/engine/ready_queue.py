@@ -7,16 +7,20 @@ import itertools
 import threading
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
 from scheduler_app.lifecycle import Claimed
 
 
-@dataclass(order=True, slots=True)
-class _Entry:
-    key: tuple[int, float, int]
-    claimed: Claimed = field(compare=False)
-    since: float = field(compare=False)
+class _Entry(NamedTuple):
+    """In the order of the queue, as tuples are compared; no two have the same place, so that the rest never is."""
+
+    priority: int
+    run_after: datetime
+    place: int
+    since: float
+    claimed: Claimed
 
 
 class ReadyQueue:
@@ -50,8 +54,10 @@ class ReadyQueue:
             if self._closed:
                 return False
             for claimed in items:
-                key = (-claimed.priority, claimed.run_after.timestamp(), next(self._order))
-                heapq.heappush(self._heap, _Entry(key, claimed, now))
+                place = next(self._order)
+                heapq.heappush(
+                    self._heap, _Entry(-claimed.priority, claimed.run_after, place, now, claimed)
+                )
             self._condition.notify(1 if self._few else len(items))
             self._filled.set()
         return True

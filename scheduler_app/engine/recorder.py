@@ -23,7 +23,7 @@ from .threads import start_guarded
 logger = logging.getLogger(__name__)
 
 GATHER_S = 0.003
-GATHER_WHILE_FIRING_S = 0.02
+GATHER_WHILE_FIRING_S = 0.1
 """How long the first outcome of a batch waits for others; longer while something is due, which must not wait."""
 BATCH_ROWS = 500
 BATCH_BYTES = 4 * 1024 * 1024
@@ -72,11 +72,13 @@ class Recorder:
     def put(self, *outcomes: Finished | HandBack) -> None:
         """Take over outcomes; returns at once."""
         with self._condition:
-            self._waiting.extend(outcomes)
-            self._bytes += sum(outcome.size for outcome in outcomes)
-            self._condition.notify_all()
-            if any(isinstance(outcome, Finished) and outcome.promotes for outcome in outcomes):
-                self._has_followers = True
+            if not self._waiting:
+                self._condition.notify_all()
+            for outcome in outcomes:
+                self._waiting.append(outcome)
+                self._bytes += outcome.size
+                if isinstance(outcome, Finished) and outcome.promotes:
+                    self._has_followers = True
 
     @property
     def backlog(self) -> int:

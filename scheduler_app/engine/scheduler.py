@@ -35,6 +35,8 @@ EARLY_S = 0.001
 FLUSH_BEFORE_FIRING_S = 0.05
 SMALLEST_BATCH, FIRST_BATCH, LARGEST_BATCH = 10, 100, 1000
 """How many jobs one transaction fires: few at first, so that they start soon, then more, which is cheaper."""
+BEGUN_BATCH = 200
+"""At most, where they start at once, which they do while the next batch is written."""
 MEASURE_S = 0.005
 STALE_IN_QUEUE_S = 1.0
 """What was claimed and did not start for this long is given back."""
@@ -80,6 +82,8 @@ class Scheduler:
         self._check_queue = threading.Event()
         self._others_wait = threading.Event()
         self._starved = False
+        self._fired: list[Claimed] = []
+        """By the last batch, and not in the queue yet."""
         self._strays: set[tuple[int, int]] = set()
         self._expected: list[float] = []
         self._lock = threading.Lock()
@@ -182,27 +186,43 @@ class Scheduler:
         while True:
             others_wait |= self._hears_of_others()
             room = self._room() if may_start and not others_wait else 0
-            batch = self._step(step, limit, room)
-            self._hold(batch.started)
+            try:
+                batch = self._step(step, limit, room)
+            finally:
+                self._hold_fired()
             decided += batch
+            self._fired = batch.started
             # However much is due, the turn ends in time for what else a node has to do.
             if not batch.more or time.monotonic() >= self._next_housekeeping:
+                self._hold_fired()
                 return decided
             if others_wait or batch.ready:
                 self._claim()
                 others_wait = self._starved
-            if batch.started:
+            if self._fired and not self._pool.is_measured:
+                self._hold_fired()
                 self._pool.wait_until_measured(MEASURE_S)
             limit = min(2 * limit, LARGEST_BATCH)
+
+    def _hold_fired(self) -> None:
+        """Let begin what the last batch fired."""
+        fired, self._fired = self._fired, []
+        self._hold(fired)
 
     def _step(self, step: Callable[..., lifecycle.Fired], limit: int, room: int) -> lifecycle.Fired:
         options: dict[str, Any] = {}
         if room:
             options["taker"] = lifecycle.Taker(
-                node_id=self._node_id, room=room, queues=self._queues, release=self._config.release
+                node_id=self._node_id,
+                room=room,
+                queues=self._queues,
+                release=self._config.release,
+                # The workers have the interpreter while the database writes: before that, they would only take it
+                # from this thread, which has the next ones to decide.
+                on_decided=self._hold_fired,
             )
             # More than can start at once would have to be claimed.
-            limit = min(limit, max(room, SMALLEST_BATCH))
+            limit = min(limit, BEGUN_BATCH, max(room, SMALLEST_BATCH))
         return self._session.call(
             lambda connection: step(
                 connection,
@@ -221,7 +241,7 @@ class Scheduler:
             or self._recorder.backlog_bytes > UNWRITTEN_BYTES_LIMIT
         ):
             return 0
-        return self._pool.room
+        return max(0, self._pool.room - len(self._fired))
 
     def _claim(self) -> int:
         room = self._room()

@@ -162,6 +162,10 @@ def _columns(arrays: Arrays, rows: Sequence[tuple[Any, ...]]) -> dict[str, str]:
     }
 
 
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taker:
     """A node that has nothing else waiting, and starts what it fires without claiming it first."""
@@ -172,6 +176,8 @@ class Taker:
     queues: Sequence[str] = ()
     """Those it serves; none: all."""
     release: str = ""
+    on_decided: Callable[[], None] = _nothing
+    """Called when all is decided, and only the database has work from then on."""
 
     def chosen_of(self, rows: Rows, is_paused: Callable[[JobSpec], bool]) -> list[int]:
         """The places of those that it starts: what a claim would take, in its order."""
@@ -212,14 +218,14 @@ def write(
             rows.statuses[place] = "running"
             fire = rows.fires[place]
             begun[fire.job_id, fire.scheduled_for] = place
-    written = connection.execute(
-        WRITE_SQL,
-        {
-            **rows.parameters(),
-            "node_id": taker.node_id if taker else None,
-            "release": taker.release if taker else "",
-        },
-    ).fetchall()
+    parameters = {
+        **rows.parameters(),
+        "node_id": taker.node_id if taker else None,
+        "release": taker.release if taker else "",
+    }
+    if taker is not None:
+        taker.on_decided()
+    written = connection.execute(WRITE_SQL, parameters).fetchall()
     return Written(
         executions=len(written),
         ready=sum(status == "ready" for _, _, _, status, _ in written),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .calendars import Stretch
 from .spec import JobSpec
-from .timetable import KNOWN_FROM, TICK, Timetable, closed_stretches_of
+from .timetable import TICK, Timetable, closed_stretches_of
 
 CATCH_UP_LIMIT = 100
 """How many missed fire times `on_misfire = all` runs at most."""
@@ -164,7 +164,9 @@ def decide(
         timetable = Timetable.of(spec)
         if not pauses and decision.decided_until >= now - timedelta(seconds=misfire_after_s):
             # Nearly always: nothing is late and nothing suspended, and every fire time is decided by itself.
-            _decide_each(decision, spec, timetable, decision.decided_until, until, live)
+            for moment in _due(timetable, decision.decided_until, until):
+                if not _is_over(decision, spec):
+                    _decide_overlap(decision, spec, moment, live, missed=False)
         else:
             for pieces in _between_pauses(cut(decision.decided_until, until, pauses)):
                 _decide_stretch(decision, spec, timetable, pieces, now, live, misfire_after_s)
@@ -182,7 +184,21 @@ def next_fire_at(
         return None
     if spec.max_runs is not None and decision.runs >= spec.max_runs:
         return None
-    return next_open(Timetable.of(spec), decision.decided_until, pauses)
+    timetable = Timetable.of(spec)
+    if not pauses:
+        return _next_after(timetable, decision.decided_until)
+    return next_open(timetable, decision.decided_until, pauses)
+
+
+# Many jobs have the same times and are decided at the same moment.
+@lru_cache(maxsize=1000)
+def _due(timetable: Timetable, start: datetime, end: datetime) -> tuple[datetime, ...]:
+    return tuple(timetable.between(start, end))
+
+
+@lru_cache(maxsize=1000)
+def _next_after(timetable: Timetable, moment: datetime) -> datetime | None:
+    return timetable.next_after(moment)
 
 
 def next_open(
@@ -280,7 +296,7 @@ def _decide_each(
     start: datetime,
     end: datetime,
     live: Live,
-    missed_until: datetime = KNOWN_FROM,
+    missed_until: datetime,
 ) -> None:
     for moment in timetable.between(start, end):
         if _is_over(decision, spec):

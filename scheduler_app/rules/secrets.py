@@ -18,17 +18,6 @@ _NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_])?"
 _REFERENCE = re.compile(rf"{_SCHEME}({_NAME})")
 
 
-def names_in(value: Any) -> set[str]:
-    """The names of the secrets that a JSON value refers to, in its texts; keys are never looked at."""
-    if isinstance(value, str):
-        return set(_REFERENCE.findall(value)) if _SCHEME in value else set()
-    if isinstance(value, dict):
-        return set().union(*map(names_in, value.values()))
-    if isinstance(value, list):
-        return set().union(*map(names_in, value))
-    return set()
-
-
 def unreadable_references(value: Any) -> list[str]:
     """Texts in which `secret://` is not followed by a name."""
     if isinstance(value, str):
@@ -42,6 +31,8 @@ def unreadable_references(value: Any) -> list[str]:
 def with_values(value: Any, secrets: Mapping[str, str]) -> Any:
     """A copy of a JSON value with each reference replaced by the secret it names."""
     if isinstance(value, str):
+        if _SCHEME not in value:
+            return value
         return _REFERENCE.sub(lambda found: secrets[found[1]], value)
     if isinstance(value, dict):
         return {key: with_values(item, secrets) for key, item in value.items()}

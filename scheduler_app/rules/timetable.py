@@ -35,9 +35,12 @@ def jitter_of(name: str, jitter_s: int) -> timedelta:
     return timedelta(seconds=int.from_bytes(digest, "big") % jitter_s)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Timetable:
-    """Fire times as aware UTC moments. Ranges leave out their start and include their end."""
+    """Fire times as aware UTC moments. Ranges leave out their start and include their end.
+
+    Jobs with the same times have the same one, so that what was found for one job is known for the others.
+    """
 
     schedule: Schedule
     shift: timedelta
@@ -161,8 +164,15 @@ def _timetable(
     closed: tuple[Stretch, ...],
 ) -> Timetable:
     parsed = parse_schedule(schedule, timezone, key=name, anchor=anchor_at, day_match=day_match)
-    planned = Timetable(parsed, jitter_of(name, jitter_s), start_at, end_at)
+    planned = _planned(parsed, jitter_of(name, jitter_s), start_at, end_at)
     return replace(planned, moved=_moved(planned, closed, timezone)) if closed else planned
+
+
+@lru_cache(maxsize=10_000)
+def _planned(
+    schedule: Schedule, shift: timedelta, start_at: datetime | None, end_at: datetime | None
+) -> Timetable:
+    return Timetable(schedule, shift, start_at, end_at)
 
 
 def closed_stretches_of(spec: JobSpec) -> tuple[Stretch, ...]:

@@ -86,7 +86,9 @@ class CurrentExecution:
         self.arguments = arguments
         self.timeout_s = timeout_s
         self._deadline = time.monotonic() + (timeout_s if time_left_s is None else time_left_s)
-        self._stop = threading.Event()
+        self._stopped = False
+        self._woken: threading.Event | None = None
+        """Made for those who wait, which few do."""
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
 
@@ -112,7 +114,7 @@ class CurrentExecution:
 
     def should_stop(self) -> bool:
         """True once the execution timed out, was cancelled, or its node must stop."""
-        return self._stop.is_set()
+        return self._stopped
 
     def time_left(self) -> float:
         """Seconds until the timeout, never negative."""
@@ -120,12 +122,17 @@ class CurrentExecution:
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake at once when asked to stop; returns `should_stop()`."""
-        return self._stop.wait(seconds)
+        with self._lock:
+            if self._stopped:
+                return True
+            if self._woken is None:
+                self._woken = threading.Event()
+        return self._woken.wait(seconds)
 
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Call `callback` (from another thread) when asked to stop; at once if that has happened."""
         with self._lock:
-            if not self._stop.is_set():
+            if not self._stopped:
                 self._callbacks.append(callback)
                 return
         callback()
@@ -133,7 +140,9 @@ class CurrentExecution:
     def stop(self) -> None:
         """Ask the running code to stop; the engine's side of `should_stop()`."""
         with self._lock:
-            self._stop.set()
+            self._stopped = True
+            if self._woken is not None:
+                self._woken.set()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             try:

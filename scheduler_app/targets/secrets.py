@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler_app.conf import get_config
-from scheduler_app.rules.secrets import SHORTEST, Scrubber, names_in, with_values
+from scheduler_app.rules.secrets import SHORTEST, Scrubber, with_values
 
 from .base import TargetFailed
 
@@ -30,11 +30,19 @@ def resolve(arguments: Any) -> Any:
     A copy in any case: what a task does to its arguments must not reach the next run of the job. Raises `TargetFailed`
     naming what this node lacks: another attempt, or another node, may have it.
     """
-    names = names_in(arguments)
-    values = {name: _look_up(name) for name in sorted(names)}
-    if values:
-        _remember(set(values.values()))
-    return with_values(arguments, values)
+    found = _Found()
+    resolved = with_values(arguments, found)
+    if found:
+        _remember(set(found.values()))
+    return resolved
+
+
+class _Found(dict[str, str]):
+    """Secrets by name, looked up when first asked for."""
+
+    def __missing__(self, name: str) -> str:
+        value = self[name] = _look_up(name)
+        return value
 
 
 def scrub(text: str) -> str:

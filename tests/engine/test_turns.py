@@ -185,6 +185,43 @@ def test_what_becomes_ready_while_a_node_fires_is_claimed_before_it_fires_on(
     assert claimed.get(job=urgent).claimed_at < claimed[0].claimed_at
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_batch_fired_begins_while_the_next_one_is_written(
+    scheduler, session, monkeypatch, fails
+):
+    """And if that fails, all the same."""
+    make_planned_jobs(FIRST_BATCH + 50)
+    scheduler.turn()  # with the chores, so that the next has none
+    make_due(FIRST_BATCH + 50)
+    monkeypatch.setattr(scheduler._pool, "_threads", 1000)
+    scheduler._pool._measured.set()
+    step = lifecycle.fire_due_jobs
+    waiting: list[tuple[int, int]] = []
+
+    def fire_and_look(*args: object, **options: object) -> lifecycle.Fired:
+        before = len(scheduler._pool.queue)
+        if fails and waiting:
+            raise database.Unavailable("gone")
+        fired = step(*args, **options)
+        waiting.append((before, len(scheduler._pool.queue)))
+        return fired
+
+    monkeypatch.setattr(lifecycle, "fire_due_jobs", fire_and_look)
+    if fails:
+        with pytest.raises(database.Unavailable):
+            scheduler.turn()
+    else:
+        scheduler.turn()
+
+    fired = Execution.objects.filter(status="running").count()
+    assert len(scheduler._pool.queue) == fired
+    if fails:
+        assert fired == FIRST_BATCH
+    else:
+        assert fired >= FIRST_BATCH + 50  # a second may have begun
+        assert waiting[:2] == [(0, 0), (0, FIRST_BATCH)]
+
+
 def test_a_node_that_ends_gives_back_what_it_never_heard_of(scheduler, session, make_job):
     """The answer of a commit was lost, and then it drains: its executions begin elsewhere, as if never taken."""
     job = make_job(on_overlap="allow", guarantee="at_most_once")

@@ -89,7 +89,7 @@ class LoopbackServer:
                 while request := self._read(reader, number):
                     self.requests.append(request)
                     name = request.path.split("?")[0].strip("/").split("/")[0]
-                    if not MANNERS[name](self, connection, request):
+                    if name not in MANNERS or not MANNERS[name](self, connection, request):
                         return
         except (OSError, ValueError):
             pass

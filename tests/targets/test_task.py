@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 import sys
 import threading
 import time
 import types
+from itertools import combinations
+from types import SimpleNamespace
 
 import pytest
 from django.apps import AppConfig, apps
@@ -17,7 +21,7 @@ from scheduler_app.targets.base import (
     bind_current_execution,
     unbind_current_execution,
 )
-from scheduler_app.targets.task import TaskRegistry, TaskTarget, known_tasks
+from scheduler_app.targets.task import TaskRegistry, TaskTarget, _register, known_tasks
 
 from .conftest import DEADLINE_S, stop_soon
 
@@ -256,6 +260,47 @@ def test_arguments_that_do_not_fit_are_refused_with_the_signature(target, task, 
     assert problem.field == "arguments"
     assert words in problem.message
     assert f"The arguments do not fit {task}(" in problem.message
+
+
+def positional_only(a, /, b=2): ...
+
+
+def keyword_only(a, *, b): ...
+
+
+def variadic(a, *rest, **named): ...
+
+
+def with_defaults(a, b, c=3, d=4): ...
+
+
+def nothing(): ...
+
+
+@pytest.mark.parametrize(
+    "function", [positional_only, keyword_only, variadic, with_defaults, nothing]
+)
+@pytest.mark.parametrize("takes_context", [False, True])
+def test_arguments_fit_exactly_when_python_would_take_them(function, takes_context):
+    called = inspect.signature(function)
+    if takes_context and not called.parameters:
+        return
+    task = _register(SimpleNamespace(func=function, takes_context=takes_context, module_path="m.f"))
+    names = ["a", "b", "c", "d", "e"]
+    as_lists = [[0] * number for number in range(7)]
+    as_objects = [
+        dict.fromkeys(chosen) for size in range(6) for chosen in combinations(names, size)
+    ]
+
+    for arguments in [*as_lists, *as_objects]:
+        args, kwargs = (arguments, {}) if isinstance(arguments, list) else ([], arguments)
+        try:
+            called.bind(*([None] if takes_context else []), *args, **kwargs)
+        except TypeError as error:
+            with pytest.raises(TypeError, match=re.escape(str(error))):
+                task.call_arguments(arguments)
+        else:
+            assert task.call_arguments(arguments) == (args, kwargs)
 
 
 # --- Running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from scheduler_app.engine.processes import Processes, StopRequests, restore_envi
 LONGEST_DRAIN_S = 7 * 24 * 3600
 LONGEST_NAME = 100
 MOST_PROCESSES = 100
+GC_THRESHOLD = 10_000
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -89,11 +91,20 @@ class Command(BaseCommand):
         for number in STOP_SIGNALS:
             signal.signal(number, requests.signalled)
         requests.pass_on(node.request_stop)
+        collect_garbage_rarely()
         code = node.run()
         sys.stdout.flush()
         sys.stderr.flush()
         # Python would wait here for threads that ignore that they must stop; their work was handed back.
         os._exit(code)
+
+
+def collect_garbage_rarely() -> None:
+    """A node holds thousands of executions for moments; looking through them for cycles took a tenth of its time."""
+    gc.collect()
+    # What is loaded by now stays.
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
 
 
 def run_processes(count: int, options: dict[str, Any]) -> int:
