@@ -183,29 +183,29 @@ class Scheduler:
         """
         decided = lifecycle.Fired()
         limit = FIRST_BATCH
-        while True:
-            others_wait |= self._hears_of_others()
-            room = self._room() if may_start and not others_wait else 0
-            try:
+        try:
+            while True:
+                others_wait |= self._hears_of_others()
+                room = self._room() if may_start and not others_wait else 0
                 batch = self._step(step, limit, room)
-            finally:
                 self._hold_fired()
-            decided += batch
-            self._fired = batch.started
-            # However much is due, the turn ends in time for what else a node has to do.
-            if not batch.more or time.monotonic() >= self._next_housekeeping:
-                self._hold_fired()
-                return decided
-            if others_wait or batch.ready:
-                self._claim()
-                others_wait = self._starved
-            if self._fired and not self._pool.is_measured:
-                self._hold_fired()
-                self._pool.wait_until_measured(MEASURE_S)
-            limit = min(2 * limit, LARGEST_BATCH)
+                self._fired = batch.started
+                decided += batch
+                # However much is due, the turn ends in time for what else a node has to do.
+                if not batch.more or time.monotonic() >= self._next_housekeeping:
+                    return decided
+                if others_wait or batch.ready:
+                    self._claim()
+                    others_wait = self._starved
+                if self._fired and not self._pool.is_measured:
+                    self._hold_fired()
+                    self._pool.wait_until_measured(MEASURE_S)
+                limit = min(2 * limit, LARGEST_BATCH)
+        finally:
+            self._hold_fired()
 
     def _hold_fired(self) -> None:
-        """Let begin what the last batch fired."""
+        """Let begin what the last batch fired, unless it has."""
         fired, self._fired = self._fired, []
         self._hold(fired)
 

@@ -191,12 +191,12 @@ def next_fire_at(
 
 
 # Many jobs have the same times and are decided at the same moment.
-@lru_cache(maxsize=1000)
+@lru_cache(maxsize=100)
 def _due(timetable: Timetable, start: datetime, end: datetime) -> tuple[datetime, ...]:
     return tuple(timetable.between(start, end))
 
 
-@lru_cache(maxsize=1000)
+@lru_cache(maxsize=100)
 def _next_after(timetable: Timetable, moment: datetime) -> datetime | None:
     return timetable.next_after(moment)
 

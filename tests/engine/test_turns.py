@@ -32,6 +32,9 @@ from tests.wire import Sent, sent_by
 from .conftest import wait_for
 
 
+MINUTE = timedelta(minutes=1)
+
+
 class CountingSession(Session):
     """A session that counts what it is asked."""
 
@@ -185,14 +188,22 @@ def test_what_becomes_ready_while_a_node_fires_is_claimed_before_it_fires_on(
     assert claimed.get(job=urgent).claimed_at < claimed[0].claimed_at
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fails", ["nothing", "the next batch", "the claim between"])
 def test_what_a_batch_fired_begins_while_the_next_one_is_written(
-    scheduler, session, monkeypatch, fails
+    scheduler, session, make_job, monkeypatch, fails
 ):
     """And if that fails, all the same."""
+    if fails == "the claim between":
+        # It looks for what it fired and did not take.
+        make_job(name="of others", queue="of others", schedule="* * * * * *", on_overlap="allow")
+        monkeypatch.setattr(scheduler, "_queues", ("default",))
     make_planned_jobs(FIRST_BATCH + 50)
     scheduler.turn()  # with the chores, so that the next has none
     make_due(FIRST_BATCH + 50)
+    # A slow machine would turn to its chores after the first batch.
+    scheduler._next_housekeeping = time.monotonic() + 3600
+    # In the first batch.
+    JobPlan.objects.filter(job__queue="of others").update(next_fire_at=database_now() - MINUTE)
     monkeypatch.setattr(scheduler._pool, "_threads", 1000)
     scheduler._pool._measured.set()
     step = lifecycle.fire_due_jobs
@@ -200,22 +211,29 @@ def test_what_a_batch_fired_begins_while_the_next_one_is_written(
 
     def fire_and_look(*args: object, **options: object) -> lifecycle.Fired:
         before = len(scheduler._pool.queue)
-        if fails and waiting:
+        if fails == "the next batch" and waiting:
             raise database.Unavailable("gone")
         fired = step(*args, **options)
         waiting.append((before, len(scheduler._pool.queue)))
         return fired
 
+    def claim_and_fail(*args: object, **options: object) -> None:
+        raise database.Unavailable("gone")
+
     monkeypatch.setattr(lifecycle, "fire_due_jobs", fire_and_look)
-    if fails:
+    if fails == "the claim between":
+        monkeypatch.setattr(lifecycle, "claim", claim_and_fail)
+    if fails == "nothing":
+        scheduler.turn()
+    else:
         with pytest.raises(database.Unavailable):
             scheduler.turn()
-    else:
-        scheduler.turn()
 
     fired = Execution.objects.filter(status="running").count()
     assert len(scheduler._pool.queue) == fired
-    if fails:
+    if fails == "the claim between":
+        assert fired == FIRST_BATCH - 1
+    elif fails == "the next batch":
         assert fired == FIRST_BATCH
     else:
         assert fired >= FIRST_BATCH + 50  # a second may have begun
