@@ -31,7 +31,6 @@ from tests.wire import Sent, sent_by
 
 from .conftest import wait_for
 
-
 MINUTE = timedelta(minutes=1)
 
 
