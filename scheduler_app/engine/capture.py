@@ -58,12 +58,12 @@ class AttemptLog:
 
     def take_rest(self) -> tuple[int, str] | None:
         """The last piece, with the end of what came after the beginning was full."""
-        if not (self._line or self._fresh or self._tail):
-            return None
         with self._lock:
             if self._line:
                 self._add_line(self._line)
                 self._line = ""
+            elif not self._fresh and not self._tail:
+                return None
             if self._dropped_chars:
                 self._fresh.append(f"… {self._dropped_chars} characters left out …\n")
             self._fresh.extend(self._tail)

@@ -16,7 +16,8 @@ from scheduler_app.lifecycle import Claimed
 class _Entry(NamedTuple):
     """In the order of the queue, as tuples are compared; no two have the same place, so that the rest never is."""
 
-    priority: int
+    rank: int
+    """The priority's negative: the lowest first."""
     run_after: datetime
     place: int
     since: float
@@ -40,6 +41,7 @@ class ReadyQueue:
         self._few = False
         self._surplus = 0
         self._awake = 0
+        self._rests_until = 0.0
         self.is_done_by_few = False
         """Whether few workers do all that the process has time for."""
         self._takers: set[int] = set()
@@ -47,8 +49,11 @@ class ReadyQueue:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def put(self, items: list[Claimed]) -> bool:
-        """Add executions and wake as many workers; False when the queue was closed, and nothing was added."""
+    def put(self, items: list[Claimed], *, wake_after_s: float = 0.0) -> bool:
+        """Add executions and wake as many workers; False when the queue was closed, and nothing was added.
+
+        With `wake_after_s`, who waits is woken so much later at the latest, and before that by `wake`.
+        """
         now = time.monotonic()
         with self._condition:
             if self._closed:
@@ -58,9 +63,21 @@ class ReadyQueue:
                 heapq.heappush(
                     self._heap, _Entry(-claimed.priority, claimed.run_after, place, now, claimed)
                 )
-            self._condition.notify(1 if self._few else len(items))
+            self._rests_until = now + wake_after_s
+            if not wake_after_s:
+                self._wake()
             self._filled.set()
         return True
+
+    def wake(self) -> None:
+        """Wake workers for all that waits."""
+        with self._condition:
+            if self._rests_until:
+                self._wake()
+
+    def _wake(self) -> None:
+        self._rests_until = 0.0
+        self._condition.notify(1 if self._few else len(self._heap))
 
     def take(self) -> Claimed | None:
         """The next execution, waiting for one; None when the queue was closed."""
@@ -98,7 +115,8 @@ class ReadyQueue:
             is_enough = few and saturated and active > 0
             self._surplus = active - 1 if is_enough else 0
             self.is_done_by_few = is_enough
-            if self._heap and not is_enough:
+            if self._heap and not is_enough and time.monotonic() >= self._rests_until:
+                self._rests_until = 0.0
                 # Twice as many, where few were at work: who took something before may still be at it.
                 twice = 2 * max(1, self._awake)
                 self._awake = min(twice, len(self._heap)) if few else len(self._heap)

@@ -23,7 +23,7 @@ from .threads import start_guarded
 logger = logging.getLogger(__name__)
 
 GATHER_S = 0.003
-GATHER_WHILE_FIRING_S = 0.1
+GATHER_WHILE_FIRING_S = 0.02
 """How long the first outcome of a batch waits for others; longer while something is due, which must not wait."""
 BATCH_ROWS = 500
 BATCH_BYTES = 4 * 1024 * 1024
@@ -77,8 +77,7 @@ class Recorder:
             for outcome in outcomes:
                 self._waiting.append(outcome)
                 self._bytes += outcome.size
-                if isinstance(outcome, Finished) and outcome.promotes:
-                    self._has_followers = True
+                self._has_followers |= _promotes(outcome)
 
     @property
     def backlog(self) -> int:
@@ -140,7 +139,7 @@ class Recorder:
 
     def _gather(self) -> None:
         began = time.monotonic()
-        while len(self._waiting) < BATCH_ROWS:
+        while len(self._waiting) < BATCH_ROWS and self._bytes < BATCH_BYTES:
             may_wait = self.is_firing and not self._has_followers
             longest = GATHER_WHILE_FIRING_S if may_wait else GATHER_S
             if time.monotonic() - began >= longest or self._hurry.wait(GATHER_S):
@@ -171,7 +170,6 @@ class Recorder:
 
     def _next_batch(self) -> list[Finished | HandBack]:
         self._hurry.clear()
-        self._has_followers = False
         batch: list[Finished | HandBack] = []
         size = 0
         with self._condition:
@@ -180,6 +178,7 @@ class Recorder:
                 size += outcome.size
                 batch.append(outcome)
             self._in_flight = batch
+            self._has_followers = any(map(_promotes, self._waiting))
         return batch
 
     def _write(self, batch: Sequence[Finished | HandBack]) -> None:
@@ -303,6 +302,10 @@ class Recorder:
         size = sum(len(part.text) for part in self._unsent_log)
         while size > UNSENT_BYTES:
             size -= len(self._unsent_log.pop(0).text)
+
+
+def _promotes(outcome: Finished | HandBack) -> bool:
+    return isinstance(outcome, Finished) and outcome.promotes
 
 
 def _has_log(finished: Sequence[Finished]) -> bool:

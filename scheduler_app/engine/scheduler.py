@@ -36,7 +36,11 @@ FLUSH_BEFORE_FIRING_S = 0.05
 SMALLEST_BATCH, FIRST_BATCH, LARGEST_BATCH = 10, 100, 1000
 """How many jobs one transaction fires: few at first, so that they start soon, then more, which is cheaper."""
 BEGUN_BATCH = 200
-"""At most, where they start at once, which they do while the next batch is written."""
+"""At most, where they start at once: they run while the next batch is written, and of a large one half would wait."""
+SLOW_BATCH_S = 0.05
+"""Where a transaction takes longer, each costs more than it gives, and they grow all the same."""
+DECIDING_S = 0.01
+"""What was fired begins this much later at the latest, if the next batch is not decided before."""
 MEASURE_S = 0.005
 STALE_IN_QUEUE_S = 1.0
 """What was claimed and did not start for this long is given back."""
@@ -82,8 +86,6 @@ class Scheduler:
         self._check_queue = threading.Event()
         self._others_wait = threading.Event()
         self._starved = False
-        self._fired: list[Claimed] = []
-        """By the last batch, and not in the queue yet."""
         self._strays: set[tuple[int, int]] = set()
         self._expected: list[float] = []
         self._lock = threading.Lock()
@@ -183,31 +185,36 @@ class Scheduler:
         """
         decided = lifecycle.Fired()
         limit = FIRST_BATCH
-        try:
-            while True:
-                others_wait |= self._hears_of_others()
-                room = self._room() if may_start and not others_wait else 0
-                batch = self._step(step, limit, room)
-                self._hold_fired()
-                self._fired = batch.started
-                decided += batch
-                # However much is due, the turn ends in time for what else a node has to do.
-                if not batch.more or time.monotonic() >= self._next_housekeeping:
-                    return decided
-                if others_wait or batch.ready:
-                    self._claim()
-                    others_wait = self._starved
-                if self._fired and not self._pool.is_measured:
-                    self._hold_fired()
-                    self._pool.wait_until_measured(MEASURE_S)
-                limit = min(2 * limit, LARGEST_BATCH)
-        finally:
-            self._hold_fired()
-
-    def _hold_fired(self) -> None:
-        """Let begin what the last batch fired, unless it has."""
-        fired, self._fired = self._fired, []
-        self._hold(fired)
+        most_begun = BEGUN_BATCH
+        while True:
+            if self._check_queue.is_set():
+                self._take_back_held()
+            others_wait |= self._hears_of_others()
+            room = self._room() if may_start and not others_wait else 0
+            size = limit
+            if room:
+                # More than can start at once would have to be claimed.
+                size = min(limit, most_begun, max(room, SMALLEST_BATCH))
+            else:
+                self._pool.queue.wake()
+            began = time.monotonic()
+            batch = self._step(step, size, room)
+            if time.monotonic() - began > SLOW_BATCH_S:
+                most_begun = LARGEST_BATCH
+            self._hold(batch.started, wake_after_s=DECIDING_S)
+            decided += batch
+            # However much is due, the turn ends in time for what else a node has to do.
+            if not batch.more or time.monotonic() >= self._next_housekeeping:
+                self._pool.queue.wake()
+                return decided
+            if others_wait or batch.ready:
+                self._pool.queue.wake()
+                self._claim()
+                others_wait = self._starved
+            if batch.started and not self._pool.is_measured:
+                self._pool.queue.wake()
+                self._pool.wait_until_measured(MEASURE_S)
+            limit = min(2 * limit, LARGEST_BATCH)
 
     def _step(self, step: Callable[..., lifecycle.Fired], limit: int, room: int) -> lifecycle.Fired:
         options: dict[str, Any] = {}
@@ -219,10 +226,8 @@ class Scheduler:
                 release=self._config.release,
                 # The workers have the interpreter while the database writes: before that, they would only take it
                 # from this thread, which has the next ones to decide.
-                on_decided=self._hold_fired,
+                on_decided=self._pool.queue.wake,
             )
-            # More than can start at once would have to be claimed.
-            limit = min(limit, BEGUN_BATCH, max(room, SMALLEST_BATCH))
         return self._session.call(
             lambda connection: step(
                 connection,
@@ -241,7 +246,7 @@ class Scheduler:
             or self._recorder.backlog_bytes > UNWRITTEN_BYTES_LIMIT
         ):
             return 0
-        return max(0, self._pool.room - len(self._fired))
+        return self._pool.room
 
     def _claim(self) -> int:
         room = self._room()
@@ -263,8 +268,8 @@ class Scheduler:
         self._hold(claimed)
         return len(claimed)
 
-    def _hold(self, claimed: list[Claimed]) -> None:
-        if claimed and not self._pool.queue.put(claimed):
+    def _hold(self, claimed: list[Claimed], *, wake_after_s: float = 0.0) -> None:
+        if claimed and not self._pool.queue.put(claimed, wake_after_s=wake_after_s):
             self._recorder.put(
                 *(lifecycle.HandBack(item.id, item.token, reason="drained") for item in claimed)
             )

@@ -22,6 +22,9 @@ CATCH_UP_LIMIT = 100
 QUEUE_LIMIT = 1000
 """How many executions of one job `on_overlap = queue_all` keeps waiting at most."""
 
+SHORT = timedelta(minutes=1)
+"""The fire times of a stretch up to this are kept, for other jobs that have the same."""
+
 RUN, WAIT = "run", "wait"
 
 
@@ -164,9 +167,12 @@ def decide(
         timetable = Timetable.of(spec)
         if not pauses and decision.decided_until >= now - timedelta(seconds=misfire_after_s):
             # Nearly always: nothing is late and nothing suspended, and every fire time is decided by itself.
-            for moment in _due(timetable, decision.decided_until, until):
-                if not _is_over(decision, spec):
-                    _decide_overlap(decision, spec, moment, live, missed=False)
+            is_short = until - decision.decided_until <= SHORT
+            due = _due if is_short else Timetable.between
+            for moment in due(timetable, decision.decided_until, until):
+                if _is_over(decision, spec):
+                    break
+                _decide_overlap(decision, spec, moment, live, missed=False)
         else:
             for pieces in _between_pauses(cut(decision.decided_until, until, pauses)):
                 _decide_stretch(decision, spec, timetable, pieces, now, live, misfire_after_s)

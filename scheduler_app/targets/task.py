@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 TASK_LIBRARIES = ("django.tasks.base", "django_tasks.base")
 NAMES_SHOWN = 20
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 WHERE_TASKS_ARE = "A task is a function marked with @task in the tasks.py of an installed app."
 
 
@@ -262,7 +263,9 @@ def _tasks_in(module: ModuleType | None) -> list[Any]:
 
 def _register(task: Any) -> RegisteredTask:
     signature = inspect.signature(task.func)
-    parameters = list(signature.parameters.values())[bool(task.takes_context) :]
+    takes_context = bool(task.takes_context)
+    parameters = list(signature.parameters.values())
+    context, parameters = parameters[:takes_context], parameters[takes_context:]
     readable = inspect.Signature(
         [parameter.replace(annotation=_annotation(parameter)) for parameter in parameters]
     )
@@ -284,7 +287,10 @@ def _register(task: Any) -> RegisteredTask:
         info,
         names=frozenset(named),
         required=frozenset(name for name, is_required in named.items() if is_required),
-        is_plain=len(named) == len(parameters),
+        is_plain=len(named) == len(parameters)
+        # Given by position; what cannot take it, is left to Python to refuse.
+        and len(context) == takes_context
+        and all(parameter.kind in POSITIONAL for parameter in context),
     )
 
 

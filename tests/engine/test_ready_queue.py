@@ -90,6 +90,7 @@ class Crew:
     """Workers that each hold what they took until told to go on."""
 
     def __init__(self, queue: ReadyQueue, size: int) -> None:
+        self._queue = queue
         self.took: list[int] = []
         self.go_on = threading.Semaphore(0)
         self.threads = [threading.Thread(target=self._work, args=[queue]) for _ in range(size)]
@@ -106,6 +107,11 @@ class Crew:
         wait_for(lambda: len(self.took) >= count, what=f"{count} taken of {self.took}")
         time.sleep(0.1)
         return len(self.took) == count
+
+    def wait_until_idle(self) -> None:
+        """Who has not begun to wait would take without being woken."""
+        waiting = self._queue._condition._waiters
+        wait_for(lambda: len(waiting) == len(self.threads), what="all workers wait")
 
     def end(self, queue: ReadyQueue) -> None:
         queue.close()
@@ -161,3 +167,25 @@ def test_nobody_watches_over_an_empty_queue():
     assert queue.wait_until_filled(10)
     queue.take()
     assert not queue.wait_until_filled(0.01)
+
+
+def test_workers_are_woken_when_told_or_when_it_takes_too_long():
+    queue = ReadyQueue()
+    crew = Crew(queue, 3)
+    try:
+        crew.wait_until_idle()
+        queue.put([claimed(number) for number in range(3)], wake_after_s=3600)
+        queue.balance(few=False, saturated=False)
+        assert crew.has_taken(0)
+        queue.wake()
+        assert crew.has_taken(3)
+        crew.go_on.release(3)
+
+        crew.wait_until_idle()
+        queue.put([claimed(number) for number in range(3)], wake_after_s=0.001)
+        time.sleep(0.002)
+        queue.balance(few=False, saturated=False)
+        assert crew.has_taken(6)
+    finally:
+        crew.end(queue)
+    assert not any(thread.is_alive() for thread in crew.threads)

@@ -25,7 +25,7 @@ from scheduler_app.engine.recorder import Recorder
 from scheduler_app.engine.scheduler import FIRST_BATCH, HOUSEKEEPING_INTERVAL_S, Scheduler
 from scheduler_app.engine.upkeep import INTERVAL_S, Upkeep
 from scheduler_app.engine.wake import Wake
-from scheduler_app.lifecycle import Condition, SpecCache, notices
+from scheduler_app.lifecycle import Condition, SpecCache, notices, verdicts
 from scheduler_app.models import Execution, Job, JobPlan, database_now
 from tests.wire import Sent, sent_by
 
@@ -187,56 +187,113 @@ def test_what_becomes_ready_while_a_node_fires_is_claimed_before_it_fires_on(
     assert claimed.get(job=urgent).claimed_at < claimed[0].claimed_at
 
 
-@pytest.mark.parametrize("fails", ["nothing", "the next batch", "the claim between"])
-def test_what_a_batch_fired_begins_while_the_next_one_is_written(
-    scheduler, session, make_job, monkeypatch, fails
-):
-    """And if that fails, all the same."""
-    if fails == "the claim between":
-        # It looks for what it fired and did not take.
-        make_job(name="of others", queue="of others", schedule="* * * * * *", on_overlap="allow")
-        monkeypatch.setattr(scheduler, "_queues", ("default",))
-    make_planned_jobs(FIRST_BATCH + 50)
-    scheduler.turn()  # with the chores, so that the next has none
-    make_due(FIRST_BATCH + 50)
+def make_due_once(jobs: int, **fields: object) -> None:
+    """Jobs that are due now, and never again."""
+    moment = database_now().replace(microsecond=0)
+    created = Job.objects.bulk_create(
+        Job(
+            name=f"once {number} {fields}",
+            schedule=f"@at {moment:%Y-%m-%dT%H:%M:%SZ}",
+            on_overlap="allow",
+            **fields,
+        )
+        for number in range(jobs)
+    )
+    JobPlan.objects.filter(job__in=created).update(
+        dirty=False, next_fire_at=moment, decided_until=moment - timedelta(seconds=1)
+    )
+
+
+@pytest.fixture
+def batches(scheduler, monkeypatch) -> list[list[object]]:
+    """What happens in each batch that fires: when workers are woken, and when the statement that writes is sent."""
+    scheduler.turn()
     # A slow machine would turn to its chores after the first batch.
     scheduler._next_housekeeping = time.monotonic() + 3600
-    # In the first batch.
-    JobPlan.objects.filter(job__queue="of others").update(next_fire_at=database_now() - MINUTE)
     monkeypatch.setattr(scheduler._pool, "_threads", 1000)
     scheduler._pool._measured.set()
-    step = lifecycle.fire_due_jobs
-    waiting: list[tuple[int, int]] = []
+    seen: list[list[object]] = []
+    queue = scheduler._pool.queue
+    step, execute, wake = lifecycle.fire_due_jobs, psycopg.Connection.execute, queue.wake
 
-    def fire_and_look(*args: object, **options: object) -> lifecycle.Fired:
-        before = len(scheduler._pool.queue)
-        if fails == "the next batch" and waiting:
-            raise database.Unavailable("gone")
+    def fire_and_note(*args: object, **options: object) -> lifecycle.Fired:
+        seen.append([])
         fired = step(*args, **options)
-        waiting.append((before, len(scheduler._pool.queue)))
+        seen[-1].append(fired.jobs)
         return fired
 
-    def claim_and_fail(*args: object, **options: object) -> None:
-        raise database.Unavailable("gone")
+    def wake_and_note() -> None:
+        if queue._rests_until and seen:
+            seen[-1].append("woken")
+        wake()
 
-    monkeypatch.setattr(lifecycle, "fire_due_jobs", fire_and_look)
-    if fails == "the claim between":
-        monkeypatch.setattr(lifecycle, "claim", claim_and_fail)
-    if fails == "nothing":
-        scheduler.turn()
-    else:
-        with pytest.raises(database.Unavailable):
-            scheduler.turn()
+    def execute_and_note(
+        connection: psycopg.Connection, statement: str, *args: object, **options: object
+    ):
+        if statement == verdicts.WRITE_SQL:
+            seen[-1].append("written")
+        return execute(connection, statement, *args, **options)
 
-    fired = Execution.objects.filter(status="running").count()
-    assert len(scheduler._pool.queue) == fired
-    if fails == "the claim between":
-        assert fired == FIRST_BATCH - 1
-    elif fails == "the next batch":
-        assert fired == FIRST_BATCH
-    else:
-        assert fired >= FIRST_BATCH + 50  # a second may have begun
-        assert waiting[:2] == [(0, 0), (0, FIRST_BATCH)]
+    monkeypatch.setattr(lifecycle, "fire_due_jobs", fire_and_note)
+    monkeypatch.setattr(queue, "wake", wake_and_note)
+    monkeypatch.setattr(psycopg.Connection, "execute", execute_and_note)
+    return seen
+
+
+def test_what_a_batch_fired_begins_while_the_next_one_is_written(scheduler, batches):
+    make_due_once(FIRST_BATCH + 50)
+
+    scheduler.turn()
+
+    first, second = batches
+    assert first == ["written", FIRST_BATCH]
+    # And of the last one, when it is the last.
+    assert second == ["woken", "written", 50, "woken"]
+    assert len(scheduler._pool.queue) == FIRST_BATCH + 50
+
+
+def test_what_a_batch_fired_begins_before_the_next_one_that_cannot(scheduler, batches, monkeypatch):
+    make_due_once(FIRST_BATCH + 50)
+    monkeypatch.setattr(scheduler._pool, "_threads", FIRST_BATCH)
+
+    scheduler.turn()
+
+    first, second = batches
+    assert first == ["written", FIRST_BATCH, "woken"]
+    assert second == ["written", 50]
+
+
+def test_what_a_batch_fired_begins_before_a_claim(scheduler, batches, monkeypatch):
+    """The node looks for what it fired and did not take, and finds what has waited longer."""
+    make_due_once(FIRST_BATCH)
+    make_due_once(50, queue="of others")
+    monkeypatch.setattr(scheduler, "_queues", ("default",))
+    JobPlan.objects.filter(job__queue="of others").update(next_fire_at=database_now() - MINUTE)
+
+    scheduler.turn()
+
+    first, second = batches
+    assert first == ["written", FIRST_BATCH, "woken"]
+    assert second == ["written", 50, "woken"]
+    assert len(scheduler._pool.queue) == FIRST_BATCH
+
+
+def test_a_pause_between_two_batches_takes_back_what_has_not_begun(scheduler, batches, monkeypatch):
+    make_due_once(FIRST_BATCH + 50)
+    step = lifecycle.fire_due_jobs
+
+    def pause_after_the_first(*args: object, **options: object) -> lifecycle.Fired:
+        fired = step(*args, **options)
+        if len(batches) == 1:
+            lifecycle.pause_scope("all", by="ann")
+            scheduler.heard(notices.PLAN)
+        return fired
+
+    monkeypatch.setattr(lifecycle, "fire_due_jobs", pause_after_the_first)
+    scheduler.turn()
+
+    assert len(scheduler._pool.queue) == 0
+    assert len(scheduler._recorder.left()) == FIRST_BATCH
 
 
 def test_a_node_that_ends_gives_back_what_it_never_heard_of(scheduler, session, make_job):

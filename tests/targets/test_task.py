@@ -277,14 +277,22 @@ def with_defaults(a, b, c=3, d=4): ...
 def nothing(): ...
 
 
+def context_by_name(*, context): ...
+
+
+def any_number(*args): ...
+
+
 @pytest.mark.parametrize(
-    "function", [positional_only, keyword_only, variadic, with_defaults, nothing]
+    "function",
+    [
+        *(positional_only, keyword_only, variadic, with_defaults, nothing),
+        *(context_by_name, any_number),
+    ],
 )
 @pytest.mark.parametrize("takes_context", [False, True])
 def test_arguments_fit_exactly_when_python_would_take_them(function, takes_context):
     called = inspect.signature(function)
-    if takes_context and not called.parameters:
-        return
     task = _register(SimpleNamespace(func=function, takes_context=takes_context, module_path="m.f"))
     names = ["a", "b", "c", "d", "e"]
     as_lists = [[0] * number for number in range(7)]

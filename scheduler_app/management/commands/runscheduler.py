@@ -16,11 +16,12 @@ from django.core.management.base import BaseCommand, CommandError
 from scheduler_app.conf import get_config
 from scheduler_app.engine.node import Node
 from scheduler_app.engine.processes import Processes, StopRequests, restore_environment
+from scheduler_app.targets.task import registry
 
 LONGEST_DRAIN_S = 7 * 24 * 3600
 LONGEST_NAME = 100
 MOST_PROCESSES = 100
-GC_THRESHOLD = 10_000
+GC_THRESHOLD = 5000
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -100,11 +101,15 @@ class Command(BaseCommand):
 
 
 def collect_garbage_rarely() -> None:
-    """A node holds thousands of executions for moments; looking through them for cycles took a tenth of its time."""
+    """A node holds thousands of executions for moments; looking through them for cycles took a tenth of its time.
+
+    A project that has set a higher threshold keeps it.
+    """
+    # With all that they import: what is loaded by now stays.
+    registry.names()
     gc.collect()
-    # What is loaded by now stays.
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
+    gc.set_threshold(max(GC_THRESHOLD, gc.get_threshold()[0]))
 
 
 def run_processes(count: int, options: dict[str, Any]) -> int:
