@@ -62,8 +62,6 @@ class AttemptLog:
             if self._line:
                 self._add_line(self._line)
                 self._line = ""
-            elif not self._fresh and not self._tail:
-                return None
             if self._dropped_chars:
                 self._fresh.append(f"… {self._dropped_chars} characters left out …\n")
             self._fresh.extend(self._tail)

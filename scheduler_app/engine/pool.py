@@ -209,13 +209,11 @@ class Pool:
                     was_replaced = False
                     del self._attempts[key]
                     took = time.monotonic() - attempt.began
-                    self._usual_s = (
-                        took
-                        if self._usual_s is None
-                        else self._usual_s + (took - self._usual_s) / 16
-                    )
-                    if not self._measured.is_set():
+                    if self._usual_s is None:
+                        self._usual_s = took
                         self._measured.set()
+                    else:
+                        self._usual_s += (took - self._usual_s) / 16
             if was_replaced:
                 return
             self._on_idle()

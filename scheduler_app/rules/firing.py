@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .calendars import Stretch
 from .spec import JobSpec
-from .timetable import TICK, Timetable, closed_stretches_of
+from .timetable import KNOWN_FROM, TICK, Timetable, closed_stretches_of
 
 CATCH_UP_LIMIT = 100
 """How many missed fire times `on_misfire = all` runs at most."""
@@ -169,10 +169,7 @@ def decide(
             # Nearly always: nothing is late and nothing suspended, and every fire time is decided by itself.
             is_short = until - decision.decided_until <= SHORT
             due = _due if is_short else Timetable.between
-            for moment in due(timetable, decision.decided_until, until):
-                if _is_over(decision, spec):
-                    break
-                _decide_overlap(decision, spec, moment, live, missed=False)
+            _decide_each(decision, spec, due(timetable, decision.decided_until, until), live)
         else:
             for pieces in _between_pauses(cut(decision.decided_until, until, pauses)):
                 _decide_stretch(decision, spec, timetable, pieces, now, live, misfire_after_s)
@@ -292,19 +289,17 @@ def _decide_stretch(
             if start < stop:
                 _skip(decision, timetable, start, stop, reason, detail=detail)
                 start = stop
-        _decide_each(decision, spec, timetable, start, end, live, missed_until)
+        _decide_each(decision, spec, timetable.between(start, end), live, missed_until)
 
 
 def _decide_each(
     decision: Decision,
     spec: JobSpec,
-    timetable: Timetable,
-    start: datetime,
-    end: datetime,
+    moments: Iterable[datetime],
     live: Live,
-    missed_until: datetime,
+    missed_until: datetime = KNOWN_FROM,
 ) -> None:
-    for moment in timetable.between(start, end):
+    for moment in moments:
         if _is_over(decision, spec):
             return
         _decide_overlap(decision, spec, moment, live, missed=moment <= missed_until)
