@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -288,16 +289,18 @@ def _decide_one(
     withheld = _withheld(specs[last_revision], plan.now)
     problem = ""
     next_fire_at = None
+    until_of = [min(edited_at, plan.now) for _, edited_at in history[1:]] + [plan.now]
+    later = _made_up_later(plan, history, until_of, specs, pauses, misfire_after_s)
     for number, (revision_id, _) in enumerate(history):
         spec = specs[revision_id]
         is_last = number + 1 == len(history)
-        until = plan.now if is_last else min(history[number + 1][1], plan.now)
+        until = until_of[number]
         decided = len(decision.verdicts)
         problem = ""
         try:
             if spec is UNREADABLE:
                 raise Invalid([UNREADABLE_PROBLEM])
-            own = [*rules.own_pause(spec), *rules.own_closures(spec), *_skipped(plan)]
+            own = _own_suspensions(plan, spec)
             rules.decide(
                 decision,
                 spec,
@@ -306,6 +309,7 @@ def _decide_one(
                 live=live,
                 pauses=[*own, *pauses_of(spec, pauses)],
                 misfire_after_s=misfire_after_s,
+                later=later[number],
             )
             if is_last:
                 # A pause that covers many jobs leaves their plans alone: its fire times are decided as they come.
@@ -342,6 +346,39 @@ def _decide_one(
             *(decision.runs, open_gap, open_first, problem),
         )
     )
+
+
+def _made_up_later(
+    plan: _Plan,
+    history: Sequence[tuple[int, datetime]],
+    until_of: Sequence[datetime],
+    specs: dict[int, JobSpec],
+    pauses: Sequence[tuple[Any, ...]],
+    misfire_after_s: float,
+) -> list[rules.MadeUp]:
+    """For each definition, what those after it make up for of an absence that reaches over edits."""
+    found = rules.NOTHING_MADE_UP
+    later = [found]
+    for number in range(len(history) - 1, 0, -1):
+        spec = specs[history[number][0]]
+        # One that cannot be read makes up for nothing; whoever decides by it says so.
+        with suppress(Exception):
+            found = rules.made_up(
+                spec,
+                max(plan.decided_until, until_of[number - 1]),
+                until_of[number],
+                now=plan.now,
+                pauses=[*_own_suspensions(plan, spec), *pauses_of(spec, pauses)],
+                misfire_after_s=misfire_after_s,
+                later=found,
+            )
+        later.append(found)
+    return later[::-1]
+
+
+def _own_suspensions(plan: _Plan, spec: JobSpec) -> list[rules.Suspension]:
+    """Those that lie on the job itself."""
+    return [*rules.own_pause(spec), *rules.own_closures(spec), *_skipped(plan)]
 
 
 def _withheld(spec: JobSpec, now: datetime) -> tuple[str, str]:

@@ -81,6 +81,21 @@ class _Piece(NamedTuple):
     suspension: Suspension | None = None
 
 
+class MadeUp(NamedTuple):
+    """What is made up for of the fire times that nobody looked at in time, by the definitions after one.
+
+    One choice for the whole absence, however many edits and pauses lie in it.
+    """
+
+    into: datetime | None = None
+    """The earliest fire time that runs and was missed, or was looked at in time; None: there is none."""
+    runs: int = 0
+    """Missed fire times that run because `on_misfire` is `all`."""
+
+
+NOTHING_MADE_UP = MadeUp()
+
+
 @dataclass(slots=True)
 class Live:
     """The job's unfinished executions, as far as overlap counts them."""
@@ -155,25 +170,55 @@ def decide(
     live: Live,
     pauses: Sequence[Suspension] = (),
     misfire_after_s: float,
+    later: MadeUp = NOTHING_MADE_UP,
 ) -> None:
     """Give the fire times in (decision.decided_until, until] their verdicts.
 
-    `until` is `now`, or the moment of the edit that ended this definition. `live` is counted on. Raises
-    InvalidSchedule when the definition cannot be read; the decision is unchanged then.
+    `until` is `now`, or the moment of the edit that ended this definition; `later` is what `made_up` says of the
+    definitions after it. `live` is counted on. Raises InvalidSchedule when the definition cannot be read; the decision
+    is unchanged then.
     """
     if until <= decision.decided_until:
         return
-    if spec.enabled and spec.deleted_at is None:
+    if _is_in_force(spec):
         timetable = Timetable.of(spec)
-        if not pauses and decision.decided_until >= now - timedelta(seconds=misfire_after_s):
+        missed_until = now - timedelta(seconds=misfire_after_s)
+        if not pauses and decision.decided_until >= missed_until:
             # Nearly always: nothing is late and nothing suspended, and every fire time is decided by itself.
             is_short = until - decision.decided_until <= SHORT
             due = _due if is_short else Timetable.between
             _decide_each(decision, spec, due(timetable, decision.decided_until, until), live)
         else:
-            for pieces in _between_pauses(cut(decision.decided_until, until, pauses)):
-                _decide_stretch(decision, spec, timetable, pieces, now, live, misfire_after_s)
+            pieces = list(cut(decision.decided_until, until, pauses))
+            missed_until = min(until, missed_until)
+            given_up, _ = _given_up(spec, timetable, pieces, missed_until, now, later)
+            _decide_pieces(decision, spec, timetable, pieces, given_up, live, missed_until)
     decision.decided_until = until
+
+
+def made_up(
+    spec: JobSpec,
+    since: datetime,
+    until: datetime,
+    *,
+    now: datetime,
+    pauses: Sequence[Suspension] = (),
+    misfire_after_s: float,
+    later: MadeUp = NOTHING_MADE_UP,
+) -> MadeUp:
+    """What a definition that was in force in (since, until], and those after it, make up for of what was missed.
+
+    Raises InvalidSchedule when the definition cannot be read.
+    """
+    if until <= since or not _is_in_force(spec):
+        return later
+    missed_until = min(until, now - timedelta(seconds=misfire_after_s))
+    pieces = list(cut(since, until, pauses))
+    return _given_up(spec, Timetable.of(spec), pieces, missed_until, now, later)[1]
+
+
+def _is_in_force(spec: JobSpec) -> bool:
+    return spec.enabled and spec.deleted_at is None
 
 
 def next_fire_at(
@@ -183,7 +228,7 @@ def next_fire_at(
 
     Fire times in suspensions are passed over: a job that is paused without an end is not looked at again.
     """
-    if not spec.enabled or spec.deleted_at is not None:
+    if not _is_in_force(spec):
         return None
     if spec.max_runs is not None and decision.runs >= spec.max_runs:
         return None
@@ -251,32 +296,15 @@ def cut(start: datetime, end: datetime, suspensions: Iterable[Suspension]) -> It
         yield _Piece(start, end)
 
 
-def _between_pauses(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
-    """Pauses stand alone: what was missed before one is not made up for after it. Closed days are passed over."""
-    together: list[_Piece] = []
-    for piece in pieces:
-        if piece.suspension is not None and piece.suspension.reason == "paused":
-            if together:
-                yield together
-            yield [piece]
-            together = []
-        else:
-            together.append(piece)
-    if together:
-        yield together
-
-
-def _decide_stretch(
+def _decide_pieces(
     decision: Decision,
     spec: JobSpec,
     timetable: Timetable,
     pieces: Sequence[_Piece],
-    now: datetime,
+    given_up: Sequence[tuple[datetime, str, str]],
     live: Live,
-    misfire_after_s: float,
+    missed_until: datetime,
 ) -> None:
-    missed_until = min(pieces[-1].end, now - timedelta(seconds=misfire_after_s))
-    given_up = _given_up(spec, timetable, pieces, missed_until, now)
     for start, end, suspension in pieces:
         if _is_over(decision, spec):
             return
@@ -311,12 +339,17 @@ def _given_up(
     pieces: Sequence[_Piece],
     missed_until: datetime,
     now: datetime,
-) -> list[tuple[datetime, str, str]]:
-    """Which of the fire times that nobody looked at in time are not run: up to when, reason and detail, in order."""
+    later: MadeUp,
+) -> tuple[list[tuple[datetime, str, str]], MadeUp]:
+    """Which of the fire times that nobody looked at in time are not run: up to when, reason and detail, in order.
+
+    And what is made up for then, for the definition before.
+    """
+    into = _first(timetable, pieces, missed_until) or later.into
     if missed_until <= pieces[0].start:
-        return []
+        return [], later._replace(into=into)
     if spec.on_misfire == "skip":
-        return [(missed_until, "missed", "")]
+        return [(missed_until, "missed", "")], later._replace(into=into)
     too_old = pieces[0].start
     given_up = []
     if spec.misfire_grace_s is not None:
@@ -324,15 +357,14 @@ def _given_up(
         given_up.append((too_old, "missed", "older than the grace"))
     missed = _backwards(timetable, pieces, too_old, missed_until)
     if spec.on_misfire == "latest":
-        into = _first(timetable, pieces, missed_until) or next(missed, None)
+        into = into or next(missed, None)
         if into is not None:
             detail = f"into {into:%Y-%m-%d %H:%M:%S} UTC"
             given_up.append((min(into - TICK, missed_until), "coalesced", detail))
-    else:
-        newest = list(islice(missed, CATCH_UP_LIMIT))
-        if newest:
-            given_up.append((newest[-1] - TICK, "limit", ""))
-    return given_up
+        return given_up, later._replace(into=into)
+    newest = list(islice(missed, CATCH_UP_LIMIT - later.runs))
+    given_up.append((newest[-1] - TICK if newest else missed_until, "limit", ""))
+    return given_up, MadeUp(newest[-1] if newest else into, later.runs + len(newest))
 
 
 def _first(timetable: Timetable, pieces: Sequence[_Piece], after: datetime) -> datetime | None:

@@ -488,6 +488,34 @@ def test_each_of_several_edits_governs_its_own_stretch(connection, clock):
     ]
 
 
+def test_an_absence_in_which_a_job_was_edited_and_paused_is_made_up_for_once(connection, clock):
+    """Proves I27."""
+    job = make_job(schedule="*/10 * * * * *", on_overlap="allow")
+    settle(connection)
+    for priority in (1, 2, 3):
+        clock.tick(25)
+        Job.objects.filter(pk=job.pk).update(priority=priority)
+        lifecycle.pause([job.pk], by="ann")
+        clock.tick(10)
+        lifecycle.resume([job.pk], by="ann")
+    clock.tick(30)
+    turn(connection)
+
+    runs = job.executions.order_by("scheduled_for").values_list("scheduled_for", flat=True)
+    assert list(runs) == [after_noon(130)]
+    assert [
+        (f"{gap.first_at:%M:%S}", gap.reason, gap.count) for gap in job.gaps.order_by("first_at")
+    ] == [
+        ("00:10", "coalesced", 2),
+        ("00:30", "paused", 1),
+        ("00:40", "coalesced", 3),
+        ("01:10", "paused", 1),
+        ("01:20", "coalesced", 2),
+        ("01:40", "paused", 1),
+        ("01:50", "coalesced", 2),
+    ]
+
+
 def test_an_edit_that_changes_no_timing_moves_nothing(connection, clock):
     job = make_job(schedule="*/10 * * * * *")
     settle(connection)

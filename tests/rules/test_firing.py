@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -381,16 +381,30 @@ def test_a_paused_verdict_says_who_and_why():
     assert (verdict.who, verdict.detail) == ("ann", "inventory")
 
 
-def test_what_was_missed_before_a_pause_is_not_coalesced_into_what_comes_after_it():
-    words = told(decided(replace(EVERY_10_S, on_overlap="allow"), 60, pauses=[pause(25, 45)]))
+def test_an_absence_with_a_pause_in_it_is_made_up_for_once():
+    """Proves I27: one run for the newest missed, however often the job was paused meanwhile."""
+    spec = replace(EVERY_10_S, on_overlap="allow")
+    words = told(decided(spec, 67, until=65, pauses=[pause(25, 35), pause(45, 55)]))
 
     assert words == [
-        "10-10 coalesced 1",
-        "20 runs",
-        "30-40 paused 2",
-        "50-50 coalesced 1",
+        "10-20 coalesced 2",
+        "30-30 paused 1",
+        "40-40 coalesced 1",
+        "50-50 paused 1",
         "60 runs",
     ]
+
+
+def test_all_makes_up_for_a_hundred_at_most_however_many_pauses_lie_between():
+    """Proves I27."""
+    spec = replace(EVERY_SECOND, on_misfire="all", on_overlap="allow")
+    pauses = [pause(second, second + 10) for second in range(100, 1000, 100)]
+    now = after_noon(2000)
+    decision = decided(spec, 2000, until=1000, pauses=pauses)
+
+    fired = [verdict for verdict in decision.verdicts if isinstance(verdict, Fire)]
+    assert len(fired) == firing.CATCH_UP_LIMIT
+    assert all(verdict.scheduled_for < now for verdict in fired)
 
 
 def test_the_pause_on_the_job_itself_comes_from_its_definition():
@@ -548,8 +562,15 @@ class SlowModel:
 
     def decide(self, fire_times: list[datetime], suspensions: Sequence[Suspension]) -> None:
         self.suspensions = suspensions
-        for stretch in self.stretches(fire_times):
-            self.decide_stretch(stretch)
+        given_up = self.given_up([moment for moment in fire_times if not self.reason_at(moment)])
+        for moment in fire_times:
+            if self.is_over:
+                return
+            reason = self.reason_at(moment) or given_up.get(moment)
+            if reason:
+                self.verdicts.append((moment, reason))
+            else:
+                self.run(moment)
 
     def reason_at(self, moment: datetime) -> str:
         """Why there is no execution at that moment: of several suspensions, the one that began first."""
@@ -561,31 +582,6 @@ class SlowModel:
         ]
         first = min(covering, key=lambda suspension: suspension.since, default=None)
         return "" if first is None else first.reason
-
-    def stretches(self, fire_times: list[datetime]) -> Iterator[list[datetime]]:
-        """Neighbouring fire times without a pause at or between them; those in a pause one by one."""
-        edges = [edge for s in self.suspensions for edge in (s.since, s.until) if edge is not None]
-        stretch: list[datetime] = []
-        for moment in fire_times:
-            between = [stretch[-1] + TICK, *edges] if stretch else []
-            if self.reason_at(moment) == "paused" or any(
-                self.reason_at(edge) == "paused" for edge in between if stretch[-1] < edge <= moment
-            ):
-                yield stretch
-                stretch = []
-            stretch.append(moment)
-        yield stretch
-
-    def decide_stretch(self, moments: list[datetime]) -> None:
-        given_up = self.given_up([moment for moment in moments if not self.reason_at(moment)])
-        for moment in moments:
-            if self.is_over:
-                return
-            reason = self.reason_at(moment) or given_up.get(moment)
-            if reason:
-                self.verdicts.append((moment, reason))
-            else:
-                self.run(moment)
 
     @property
     def is_over(self) -> bool:
@@ -769,6 +765,81 @@ def test_over_edits_pauses_and_absences_each_fire_time_gets_exactly_one_verdict(
 
     assert answered == demanded
     assert len(set(answered)) == len(answered)
+
+
+@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@given(
+    definitions=st.lists(
+        st.tuples(specs, st.integers(1, 90), suspension_lists), min_size=1, max_size=5
+    ),
+    later=st.sampled_from([0, 0, 2, 5, 60]),
+    most=st.sampled_from([3, 100]),
+)
+def test_an_absence_is_made_up_for_once_however_many_edits_lie_in_it(definitions, later, most):
+    """Proves I27, against a model that walks from the newest fire time of the last definition to the oldest."""
+    definitions = [
+        (replace(spec, on_overlap="allow", max_running=None, max_runs=None), length, pauses)
+        for spec, length, pauses in definitions
+    ]
+    cuts = [0, *itertools.accumulate(length for _, length, _ in definitions)]
+    now = after_noon(cuts[-1] + later)
+    expected: dict[datetime, str] = {}
+    into, runs = None, 0
+    for (spec, _, pauses), start, end in reversed(
+        list(zip(definitions, cuts, cuts[1:], strict=False))
+    ):
+        model = SlowModel(spec, now, Live(), 0)
+        model.suspensions = pauses
+        fire_times = expected_fire_times(spec, after_noon(start), after_noon(end))
+        for moment in reversed([m for m in fire_times if not model.reason_at(m)]):
+            grace = spec.misfire_grace_s
+            if not model.is_missed(moment):
+                into = moment
+            elif spec.on_misfire == "skip" or (
+                grace is not None and now - moment > timedelta(seconds=grace)
+            ):
+                expected[moment] = "missed"
+            elif spec.on_misfire == "latest" and into is not None:
+                expected[moment] = "coalesced"
+            elif spec.on_misfire == "all" and runs == most:
+                expected[moment] = "limit"
+            else:
+                into, runs = moment, runs + (spec.on_misfire == "all")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(firing, "CATCH_UP_LIMIT", most)
+        made_up = [firing.NOTHING_MADE_UP]
+        for (spec, _, pauses), start, end in reversed(
+            list(zip(definitions, cuts, cuts[1:], strict=False))[1:]
+        ):
+            made_up.append(
+                firing.made_up(
+                    spec,
+                    after_noon(start),
+                    after_noon(end),
+                    now=now,
+                    pauses=pauses,
+                    misfire_after_s=MISFIRE_AFTER_S,
+                    later=made_up[-1],
+                )
+            )
+        for (spec, _, pauses), start, end, after in zip(
+            definitions, cuts, cuts[1:], reversed(made_up), strict=False
+        ):
+            decision = Decision(after_noon(start), 0)
+            decide(
+                decision,
+                spec,
+                until=after_noon(end),
+                now=now,
+                live=Live(),
+                pauses=pauses,
+                misfire_after_s=MISFIRE_AFTER_S,
+                later=after,
+            )
+            for moment, what in spelled_out(decision, spec, start=after_noon(start)):
+                if what in ("runs", "missed", "coalesced", "limit"):
+                    assert what == expected.get(moment, "runs"), moment
 
 
 def test_the_next_fire_time_is_the_first_that_has_no_verdict_and_lies_in_no_suspension():
