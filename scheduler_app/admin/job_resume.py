@@ -54,7 +54,7 @@ class JobResume(JobBase):
         carried: Sequence[tuple[str, str]] = (),
     ) -> HttpResponse | None:
         """Resume what is paused of these jobs; a page that asks for the choice while it has to be made."""
-        missed = sum(self._missed(request, job) for job in jobs)
+        missed = lifecycle.missed_while_paused(jobs, now=pulse_of(request).now)
         form = ResumeForm(
             request.POST if is_answer else None,
             missed=missed,
@@ -75,13 +75,6 @@ class JobResume(JobBase):
             )
             return self._ask(request, jobs, form, missed, carried)
         return None
-
-    def _missed(self, request: HttpRequest, job: Job) -> int:
-        try:
-            return lifecycle.missed_while_paused(job, now=pulse_of(request).now)
-        except CannotDo:
-            # A schedule that cannot be read has no fire times.
-            return 0
 
     def _ask(
         self,

@@ -15,7 +15,7 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from scheduler_app.access.ownership import refusal_of_tags
-from scheduler_app.lifecycle import RUN_CHOICES, CannotDo, definitions, missed_while_paused
+from scheduler_app.lifecycle import RUN_CHOICES, definitions, missed_while_paused
 from scheduler_app.lifecycle.definitions import WRITABLE
 from scheduler_app.models import Calendar, Execution, Job, database_now
 from scheduler_app.models.job import Provenance
@@ -283,11 +283,7 @@ class JobDetailSerializer(JobSerializer):
     def get_missed_while_paused(self, job: Job) -> int | None:
         if job.paused_at is None:
             return None
-        try:
-            return missed_while_paused(job, now=self._now)
-        except CannotDo:
-            # Written past the validation: it has no fire times.
-            return 0
+        return missed_while_paused([job], now=self._now)
 
 
 class NamedJobSerializer(JobDetailSerializer):

@@ -374,7 +374,7 @@ class JobViewSet(JobHistory):
 
 def what_resume_runs(job: Job, run: str) -> dict[str, Any]:
     """How many fire times the job missed while it was paused, and how many of them a resume would run."""
-    missed = lifecycle.missed_while_paused(job, now=database_now()) if job.paused_at else 0
+    missed = lifecycle.missed_while_paused([job], now=database_now())
     would_run = {lifecycle.RUN_CHOICES[0]: 0, lifecycle.RUN_CHOICES[1]: min(missed, 1)}
     return {
         "paused": job.paused_at is not None,

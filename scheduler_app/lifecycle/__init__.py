@@ -9,8 +9,6 @@ from .backfilling import (
     MOST_FIRE_TIMES,
     backfill,
     fire_times_to_fill,
-    missed_by_pause,
-    missed_while_paused,
 )
 from .bulk import BulkCount, continue_bulk, count_bulk, do_bulk_chunk, start_bulk, stop_bulk
 from .calendars import delete_calendar, jobs_using, save_calendar
@@ -18,6 +16,7 @@ from .claiming import Claimed, HandBack, claim, hand_back, held_back
 from .enqueuing import TaskCall, enqueue
 from .finishing import Finished, LogPart, finish, record_progress
 from .firing import Fired, fire_due_jobs, settle_edited_jobs
+from .held import missed_by_pause, missed_while_paused
 from .looking import Chores, Outlook, look_ahead, look_round
 from .nodes import (
     Condition,

@@ -1,9 +1,10 @@
-"""Run fire times of the past, because somebody asks for it: a range, its holes, or what a pause held back."""
+"""Run fire times of the past, because somebody asks for it: a range, or its holes."""
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -16,8 +17,6 @@ from scheduler_app.models import (
     Execution,
     Job,
     JobPlan,
-    Pause,
-    PauseScope,
     Status,
     Verb,
     database_now,
@@ -31,6 +30,7 @@ from scheduler_app.rules.timetable import TICK, Timetable
 
 from . import notices
 from .auditing import of_job, record
+from .definitions import plain
 from .entitling import require_targets_of
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .specs import SpecCache
@@ -38,6 +38,15 @@ from .transactions import CannotDo, transaction_on_psycopg
 
 MOST_FIRE_TIMES = 10_000
 """How many fire times one backfill may have."""
+
+ANSWERED = (*LIVE, Status.SUCCEEDED)
+"""A fire time that has an execution in one of these needs no other."""
+
+MEANT = (
+    *("name", "schedule", "timezone", "anchor_at", "day_match", "start_at", "end_at", "jitter_s"),
+    *("calendar_days", "calendar_mode", "on_closed", "kind", "target", "arguments"),
+)
+"""The fields of a definition that say which fire times there are and what is done at them."""
 
 _NAMESPACE = uuid.UUID("6f1c1c1e-6a0c-4a57-9a4e-3f5f1f0b7a11")
 _specs = SpecCache()
@@ -65,7 +74,7 @@ def fire_times_to_fill(
     """
     spec = job.spec()
     timetable = _timetable(job)
-    stretches = _open_stretches(spec, since - TICK, min(until, database_now()))
+    stretches = rules.open_stretches(spec, since - TICK, min(until, database_now()))
     open_times = (moment for start, end in stretches for moment in timetable.between(start, end))
     moments = list(islice(open_times, MOST_FIRE_TIMES + 1))
     if len(moments) > MOST_FIRE_TIMES:
@@ -79,7 +88,7 @@ def fire_times_to_fill(
             Execution.objects.filter(
                 job=job,
                 scheduled_for__range=(moments[0], moments[-1]),
-                status__in=(*LIVE, Status.SUCCEEDED),
+                status__in=ANSWERED,
             )
             .order_by()
             .values_list("scheduled_for", flat=True)
@@ -125,7 +134,10 @@ def backfill(
         raise CannotDo(f"Run 1 to 1000 side by side, not {max_running}.")
 
     def key_of(job: Job) -> uuid.UUID:
-        asked = f"{job_id} {job.version} {since.astimezone(UTC)} {until.astimezone(UTC)}"
+        # Not the version: a pause or another priority makes no other work of it.
+        spec = job.spec()
+        meant = json.dumps([plain(getattr(spec, name)) for name in MEANT], sort_keys=True)
+        asked = f"{job_id} {meant} {since.astimezone(UTC)} {until.astimezone(UTC)}"
         if only_missing:
             asked = f"{job_id} missing {request or uuid.uuid4()}"
         return uuid.uuid5(_NAMESPACE, asked)
@@ -157,132 +169,11 @@ def run_fire_times(
     )
 
 
-def missed_while_paused(job: Job, *, now: datetime) -> int:
-    """How many fire times a paused job has missed so far; closed days left out."""
-    timetable = _timetable(job)
-    return sum(timetable.count(start, end) for start, end in _paused_stretches(job, now))
-
-
-def refuse_too_many_missed(jobs: Sequence[Job], until: Mapping[int, datetime]) -> None:
-    """Raises CannotDo when one of these jobs, paused until these moments, or all together missed more than can be run."""
-    counts = [(missed_while_paused(job, now=until[job.pk]), job) for job in jobs]
-    for missed, job in counts:
-        if missed > MOST_FIRE_TIMES:
-            raise CannotDo(
-                f"{job.name} missed {missed:,} fire times while it was paused; "
-                f"at most {MOST_FIRE_TIMES:,} can be run. Run the last, or none."
-            )
-    missed = sum(count for count, _ in counts)
-    if missed > MOST_FIRE_TIMES:
-        raise CannotDo(
-            f"These {len(jobs):,} jobs missed {missed:,} fire times while they were paused; at most "
-            f"{MOST_FIRE_TIMES:,} can be run at once. Resume fewer of them, run the last of each, or none."
-        )
-
-
-def missed_by_pause(pause: Pause, *, now: datetime) -> tuple[int, int]:
-    """How many fire times a pause of a queue, a tag or everything has held back so far, and of how many jobs."""
-    counts = [count_held(job, pause, now=now) for job in jobs_held_by(pause)]
-    return sum(counts), sum(1 for count in counts if count)
-
-
-def jobs_held_by(pause: Pause) -> list[Job]:
-    """The jobs that a pause of a queue, a tag or everything holds; those with a pause of their own stay paused."""
-    jobs = Job.objects.filter(enabled=True, paused_at=None).select_related("calendar")
-    if pause.scope == PauseScope.QUEUE:
-        jobs = jobs.filter(queue=pause.value)
-    elif pause.scope == PauseScope.TAG:
-        jobs = jobs.filter(tags__contains=[pause.value])
-    return list(jobs)
-
-
-def count_held(job: Job, pause: Pause, *, now: datetime) -> int:
-    """How many fire times of the job a pause of its queue, a tag or everything has held back; 0 for an unreadable one."""
-    try:
-        timetable = _timetable(job)
-    except CannotDo:
-        return 0
-    return sum(timetable.count(start, end) for start, end in _held_stretches(job, pause, now))
-
-
-def refuse_too_many(jobs: Sequence[Job], pause: Pause) -> None:
-    """Raises CannotDo when more fire times were held back than can be run."""
-    missed = sum(count_held(job, pause, now=_end_of(pause)) for job in jobs)
-    if missed > MOST_FIRE_TIMES:
-        raise CannotDo(
-            f"{missed:,} fire times were missed during the pause of {pause}; "
-            f"at most {MOST_FIRE_TIMES:,} can be run. Run the last of each job, or none."
-        )
-
-
-def fire_times_held(job: Job, pause: Pause, *, last_only: bool) -> list[datetime]:
-    """What the end of such a pause may run after all; nothing for a job that cannot be read."""
-    try:
-        timetable = _timetable(job)
-    except CannotDo:
-        return []
-    return _within(timetable, list(_held_stretches(job, pause, _end_of(pause))), last_only)
-
-
-def _held_stretches(job: Job, pause: Pause, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    # A fire time at the very moment of such a pause is held by it, one at its end is not.
-    start = max(pause.paused_at - TICK, job.created_at)
-    end = min(now, pause.paused_until - TICK) if pause.paused_until else now
-    yield from _open_stretches(job.spec(), start, end)
-
-
-def _end_of(pause: Pause) -> datetime:
-    """The last moment that an ended pause covers."""
-    return (pause.ended_at or database_now()) - TICK
-
-
-def _within(
-    timetable: Timetable, stretches: Sequence[tuple[datetime, datetime]], last_only: bool
-) -> list[datetime]:
-    if not last_only:
-        return [moment for start, end in stretches for moment in timetable.between(start, end)]
-    for start, end in reversed(stretches):
-        last = timetable.previous_before(end + TICK)
-        if last is not None and last > start:
-            return [last]
-    return []
-
-
-def fire_times_while_paused(job: Job, *, now: datetime, last_only: bool) -> list[datetime]:
-    """What a resume may run after all."""
-    return _within(_timetable(job), list(_paused_stretches(job, now)), last_only)
-
-
 def _timetable(job: Job) -> Timetable:
     try:
         return Timetable.of(job.spec())
     except Invalid as error:
         raise CannotDo(f"{job.name} has no fire times: {error}", error.problems) from error
-
-
-def _paused_stretches(job: Job, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The open parts, as (start, end], of the time for which the job has been paused."""
-    if job.paused_at is None or not job.enabled:
-        return
-    end = min(now, job.paused_until - TICK) if job.paused_until else now
-    # A fire time at the very moment of the pause was decided by the definition before it.
-    yield from _open_stretches(job.spec(), job.paused_at, end)
-
-
-def _open_stretches(
-    spec: JobSpec, start: datetime, end: datetime
-) -> Iterator[tuple[datetime, datetime]]:
-    """The parts of (start, end] in which the job's calendar leaves it open."""
-    for closed in rules.own_closures(spec):
-        if closed.since > end:
-            break
-        if closed.since - TICK > start:
-            yield start, closed.since - TICK
-        if closed.until is None:
-            return
-        start = max(start, closed.until - TICK)
-    if start < end:
-        yield start, end
 
 
 def _create(

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from scheduler_app.models import JobRevision
 from scheduler_app.rules.spec import JobSpec
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,14 @@ class SpecCache:
                 while len(self._specs) > self._size:
                     self._specs.popitem(last=False)
         return found
+
+
+def spec_of(revision: JobRevision) -> JobSpec | None:
+    """The definition, or None for one that was written past the validation so that it cannot be read."""
+    try:
+        return JobSpec.from_json(revision.spec)
+    except (ValueError, TypeError, AttributeError):
+        return None
 
 
 def _read(revision_id: int, text: str) -> JobSpec:

@@ -38,6 +38,7 @@ from scheduler_app.rules.timetable import TICK, Timetable
 from scheduler_app.rules.zones import END_OF_TIME, utc, zone_names
 
 from .firing import PAUSES_SQL, pauses_of
+from .specs import spec_of
 
 UNDECIDED = "undecided"
 PLANNED = "planned"
@@ -289,7 +290,7 @@ class Look:
         """The definition that decides about a moment; None when there was none or it cannot be read."""
         # An edit takes effect after its moment.
         revision = self.job.revisions.filter(created_at__lt=at).order_by("-version").first()
-        return None if revision is None else _spec_of(revision)
+        return None if revision is None else spec_of(revision)
 
     def to_come(self, since: datetime, until: datetime, limit: int) -> Iterator[Verdict]:
         """What has no verdict in [since, until]: due or held back, as runs of fire times; ahead, `limit` of them."""
@@ -352,10 +353,11 @@ class Look:
             except Invalid:
                 continue
             for start, end, held in rules.cut(begin, stop, suspensions):
-                if held is None and spec.max_runs is not None:
-                    left = spec.max_runs - runs
-                    if left <= 0:
-                        break
+                left = None if spec.max_runs is None else spec.max_runs - runs
+                if left is not None and left <= 0:
+                    # It is over: what comes after its last run is no fire time, paused or not.
+                    break
+                if held is None and left is not None:
                     count = timetable.count(start, end)
                     if count > left:
                         end = next(islice(timetable.between(start, end), left - 1, None))
@@ -372,7 +374,7 @@ class Look:
             if spec is not None and start < end:
                 yield spec, start, end
                 start = end
-            spec = _spec_of(revision)
+            spec = spec_of(revision)
         if spec is not None and start < until:
             yield spec, start, until
 
@@ -506,14 +508,6 @@ class Look:
         if all(taken and self.job.queue not in taken for taken in queues):
             return [f"No running node takes the queue {self.job.queue}."]
         return []
-
-
-def _spec_of(revision: JobRevision) -> JobSpec | None:
-    """The definition, or None for one that was written past the validation so that it cannot be read."""
-    try:
-        return JobSpec.from_json(revision.spec)
-    except (ValueError, TypeError, AttributeError):
-        return None
 
 
 def _is_fire_time(spec: JobSpec | None, at: datetime) -> bool:

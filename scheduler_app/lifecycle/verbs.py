@@ -32,7 +32,7 @@ from scheduler_app.models import (
 from scheduler_app.models.clock import DatabaseNow, database_now
 from scheduler_app.rules.differences import differences
 
-from . import auditing, backfilling, locks, notices
+from . import auditing, held, locks, notices
 from .auditing import Subject, of_job, record
 from .entitling import (
     require_new_target,
@@ -280,14 +280,11 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
             connection.execute(LOCK_PLANS_SQL, {"job_ids": resumed})
             # Up to the moment of the edit, and no other, nodes count fire times as paused.
             until = dict(Job.objects.filter(pk__in=resumed).values_list("pk", "updated_at"))
+            helds = held.held_by_own_pauses(missed_by, until)
             if run == RUN_ALL:
-                backfilling.refuse_too_many_missed(missed_by, until)
-            for job in missed_by:
-                moments = backfilling.fire_times_while_paused(
-                    job, now=until[job.pk], last_only=run == RUN_LAST
-                )
-                if moments:
-                    backfilling.run_fire_times(connection, job, moments, by=by)
+                held.refuse_too_many(helds)
+            for each in helds:
+                held.run_held(connection, each, by=by, last_only=run == RUN_LAST)
             promote_locked(connection, _specs, resumed)
             record(Verb.JOB_RESUME, [of_job(job, _end_of_pause(job, run)) for job in found], by=by)
             notices.notify(connection, notices.PLAN)
@@ -298,7 +295,7 @@ def _runs_of_resume(ids: Sequence[int], run: str) -> int:
     """How many fire times a resume would run, as of now."""
     now = database_now()
     jobs = Job.objects.filter(pk__in=ids, paused_at__isnull=False).select_related("calendar")
-    return _chosen_of((backfilling.missed_while_paused(job, now=now) for job in jobs), run)
+    return _chosen_of(held.held_by_own_pauses(jobs, now), run)
 
 
 def _runs_of_resume_scope(pause_id: int, run: str) -> int:
@@ -306,13 +303,11 @@ def _runs_of_resume_scope(pause_id: int, run: str) -> int:
     pause = Pause.objects.filter(pk=pause_id, ended_at=None).first()
     if pause is None:
         return 0
-    now = database_now()
-    jobs = backfilling.jobs_held_by(pause)
-    return _chosen_of((backfilling.count_held(job, pause, now=now) for job in jobs), run)
+    return _chosen_of(held.held_by_scope(pause, now=database_now()), run)
 
 
-def _chosen_of(missed: Iterable[int], run: str) -> int:
-    return sum(min(count, 1) if run == RUN_LAST else count for count in missed)
+def _chosen_of(helds: Iterable[held.Held], run: str) -> int:
+    return sum(min(each.count, 1) if run == RUN_LAST else each.count for each in helds)
 
 
 def _end_of_pause(job: Job, run: str) -> dict[str, Any]:
@@ -428,15 +423,15 @@ def resume_scope(pause_id: int, *, by: str, run: str = RUN_NONE) -> bool:
 def _run_what_was_held(
     connection: psycopg.Connection[Any], pause: Pause, *, by: str, run: str
 ) -> None:
-    jobs = backfilling.jobs_held_by(pause)
-    require_targets_of(job.pk for job in jobs)
-    connection.execute(LOCK_PLANS_SQL, {"job_ids": sorted(job.pk for job in jobs)})
+    job_ids = sorted(job.pk for job in held.jobs_covered(pause))
+    require_targets_of(job_ids)
+    connection.execute(LOCK_PLANS_SQL, {"job_ids": job_ids})
+    # Read again: an edit that the lock has waited for is the last one.
+    helds = [each for each in held.held_by_scope(pause) if each.job.pk in set(job_ids)]
     if run == RUN_ALL:
-        backfilling.refuse_too_many(jobs, pause)
-    for job in jobs:
-        moments = backfilling.fire_times_held(job, pause, last_only=run == RUN_LAST)
-        if moments:
-            backfilling.run_fire_times(connection, job, moments, by=by)
+        held.refuse_too_many_by(pause, helds)
+    for each in helds:
+        held.run_held(connection, each, by=by, last_only=run == RUN_LAST)
 
 
 def _check_choice(run: str) -> None:

@@ -153,6 +153,22 @@ def own_closures(spec: JobSpec) -> tuple[Suspension, ...]:
     return _closures(closed_stretches_of(spec), detail)
 
 
+def open_stretches(
+    spec: JobSpec, start: datetime, end: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """The parts of (start, end], as such, in which the job's calendar leaves it open."""
+    for closed in own_closures(spec):
+        if closed.since > end:
+            break
+        if closed.since - TICK > start:
+            yield start, closed.since - TICK
+        if closed.until is None:
+            return
+        start = max(start, closed.until - TICK)
+    if start < end:
+        yield start, end
+
+
 @lru_cache(maxsize=1000)
 def _closures(closed: tuple[Stretch, ...], detail: str) -> tuple[Suspension, ...]:
     return tuple(

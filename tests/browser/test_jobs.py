@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 from playwright.sync_api import Page, expect
 
 from scheduler_app import lifecycle
@@ -103,6 +104,7 @@ def test_pause_with_a_reason_resume_with_a_choice_and_run_with_other_arguments(
     page.get_by_role("button", name="Pause", exact=True).click()
     expect(page.locator(".sch-state")).to_contain_text("DB work")
     Job.objects.update(paused_at=database_now() - timedelta(hours=1))
+    Job.objects.update(updated_at=F("paused_at"))
 
     page.get_by_role("link", name="Resume…").click()
     expect(page.locator(".sch-lead")).to_contain_text("6 fire times were missed")

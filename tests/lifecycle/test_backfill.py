@@ -380,6 +380,26 @@ def test_another_range_or_another_definition_is_another_request(connection, cloc
     assert runs_of(job) == ["11:40", "11:50", "11:50", "11:50", "12:00", "12:00", "12:00"]
 
 
+@pytest.mark.parametrize(
+    ("edit", "is_the_same"),
+    [
+        ({"priority": 5, "on_misfire": "skip"}, True),
+        ({"arguments": {"day": 2}}, False),
+        ({"timezone": "Europe/Berlin"}, False),
+    ],
+)
+def test_a_pause_or_an_edit_of_something_else_makes_no_other_backfill(
+    edit, is_the_same, connection, clock
+):
+    job = ten_minutely()
+    first = fill(job)
+    lifecycle.pause([job.pk], by="ann")
+    lifecycle.resume([job.pk], by="ann")
+    Job.objects.filter(pk=job.pk).update(**edit)
+
+    assert (fill(job).pk == first.pk) is is_the_same
+
+
 def test_filling_holes_twice_fills_them_once_and_again_what_failed_meanwhile(connection, clock):
     job = ten_minutely()
     settle(connection)

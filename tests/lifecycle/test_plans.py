@@ -580,6 +580,13 @@ def first_job() -> Job:
     return Job.objects.order_by("id")[0]
 
 
+def paused_job() -> Job:
+    """The same, as if it had been paused for an hour, in which it ran 180 times."""
+    job = first_job()
+    job.paused_at = job.updated_at = database_now() - timedelta(hours=1)
+    return job
+
+
 def enqueue(_: Job) -> None:
     lifecycle.enqueue([TaskCall(target="tests.testapp.tasks.echo", arguments=[1])] * 100)
 
@@ -597,6 +604,11 @@ VERBS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], int]] = {
     "run now": (first_job, lambda job: lifecycle.run_now([job.pk], by="ann"), 200),
     "enqueue": (first_job, enqueue, 0),
     "pause": (first_job, lambda job: lifecycle.pause([job.pk], by="ann"), 100),
+    "ask what a pause held back": (
+        paused_job,
+        lambda job: lifecycle.missed_while_paused([job], now=database_now()),
+        400,
+    ),
     "delete": (first_job, lambda job: lifecycle.delete_jobs([job.pk], by="ann"), 100),
     "edit": (first_job, edit, 100),
     "cancel": (

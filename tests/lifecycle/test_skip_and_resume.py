@@ -10,7 +10,8 @@ from django.db import connection as django_connection
 
 from scheduler_app import lifecycle
 from scheduler_app.lifecycle import CannotDo, SpecCache, backfilling
-from scheduler_app.models import Backfill, Calendar, Execution, Gap, Job, Trigger
+from scheduler_app.lifecycle.timeline import timeline
+from scheduler_app.models import Backfill, Calendar, Execution, Gap, Job, JobPlan, Trigger
 
 from .support import (
     NOON,
@@ -353,7 +354,7 @@ def missed(job: Job) -> int:
     with django_connection.cursor() as cursor:
         cursor.execute("SELECT scheduler_now()")
         now = cursor.fetchone()[0]
-    return lifecycle.missed_while_paused(job, now=now)
+    return lifecycle.missed_while_paused([job], now=now)
 
 
 def made_up(job: Job) -> list[str]:
@@ -728,9 +729,8 @@ def test_an_unreadable_schedule_can_be_resumed_and_has_nothing_to_choose(connect
     job = paused_for(40, connection, clock)
     Job.objects.filter(pk=job.pk).update(schedule="99 * * * *")
 
-    with pytest.raises(CannotDo, match="minute: 99"):
-        lifecycle.resume([job.pk], by="bob", run="all")
-    assert lifecycle.resume([job.pk], by="bob") == [job.pk]
+    assert missed(job) == 4
+    assert lifecycle.resume([job.pk], by="bob", run="all") == [job.pk]
 
 
 # --- The same for a queue, a tag or everything ------------------------------------------------
@@ -803,3 +803,120 @@ def test_more_than_can_be_run_are_refused_and_the_pause_stands(connection, clock
         lifecycle.resume_scope(pause.pk, by="bob", run="some")
     assert lifecycle.resume_scope(pause.pk, by="bob", run="last")
     assert not lifecycle.resume_scope(pause.pk, by="bob", run="last")
+
+
+# --- Each fire time is made up for once -------------------------------------------------------
+
+
+def edit(job: Job, **values: object) -> None:
+    Job.objects.filter(pk=job.pk).update(**values)
+
+
+def test_what_two_pauses_cover_is_held_by_the_one_that_began_first(connection, clock):
+    job = every_ten_seconds(queue="imports", tags=["stock"])
+    settle(connection)
+    clock.tick(5)
+    of_tag = lifecycle.pause_scope("tag", "stock", by="ann")
+    clock.tick(20)
+    of_queue = lifecycle.pause_scope("queue", "imports", by="cy")
+    clock.tick(20)
+    assert lifecycle.missed_by_pause(of_tag, now=clock()) == (4, 1)
+    assert lifecycle.missed_by_pause(of_queue, now=clock()) == (0, 0)
+
+    lifecycle.resume_scope(of_tag.pk, by="bob", run="all")
+    clock.tick(20)
+    lifecycle.resume_scope(of_queue.pk, by="bob", run="all")
+
+    assert made_up(job) == [f"12:00:{second}" for second in (10, 20, 30, 40, 50)] + ["12:01:00"]
+    turn(connection)
+    assert story(job)[0] == "12:00:10-12:00:40 paused 4"
+
+
+def test_an_own_pause_within_one_of_many_holds_nothing_that_the_other_holds(connection, clock):
+    job = every_ten_seconds(tags=["stock"])
+    settle(connection)
+    clock.tick(5)
+    of_tag = lifecycle.pause_scope("tag", "stock", by="ann")
+    clock.tick(10)
+    lifecycle.pause([job.pk], by="ann")
+    clock.tick(20)
+    assert missed(job) == 0
+    lifecycle.resume([job.pk], by="ann", run="all")
+    assert made_up(job) == []
+    lifecycle.resume_scope(of_tag.pk, by="bob", run="all")
+
+    assert made_up(job) == ["12:00:10", "12:00:20", "12:00:30"]
+
+
+def test_a_job_that_came_under_a_pause_later_was_not_held_before(connection, clock):
+    job = every_ten_seconds()
+    pause = held_for(20, connection, clock, "queue", "imports")
+    turn(connection)
+    edit(job, queue="imports")
+    clock.tick(20)
+
+    assert lifecycle.missed_by_pause(pause, now=clock()) == (2, 1)
+    lifecycle.resume_scope(pause.pk, by="bob", run="all")
+    assert made_up(job) == ["12:00:30", "12:00:40"]
+
+
+def test_what_was_run_by_hand_during_the_pause_is_not_run_again(connection, clock):
+    job = paused_for(40, connection, clock)
+    lifecycle.backfill(job.pk, after_noon(10), after_noon(20), by="ann")
+    lifecycle.run_now([job.pk], by="ann", scheduled_for=after_noon(40))
+
+    assert missed(job) == 1
+    lifecycle.resume([job.pk], by="bob", run="all")
+    assert made_up(job) == ["12:00:10", "12:00:20", "12:00:30"]
+
+
+def test_the_last_is_the_last_that_nobody_has_run(connection, clock):
+    job = paused_for(40, connection, clock)
+    lifecycle.run_now([job.pk], by="ann", scheduled_for=after_noon(40))
+
+    lifecycle.resume([job.pk], by="bob", run="last")
+    assert made_up(job) == ["12:00:30"]
+
+
+def test_each_definition_says_what_was_missed_while_it_stood(connection, clock):
+    job = paused_for(20, connection, clock)
+    edit(job, schedule="* * * * * *")
+    clock.tick(3)
+    edit(job, enabled=False)
+    clock.tick(10)
+    edit(job, enabled=True)
+    clock.tick(2)
+
+    expected = [10, 20, 26, 27, 28, 39, 40]
+    assert missed(job) == len(expected)
+    lifecycle.resume([job.pk], by="bob", run="all")
+    assert made_up(job) == [f"12:00:{second}" for second in expected]
+    turn(connection)
+    assert sum(gap.count for gap in job.gaps.filter(reason="paused")) == len(expected)
+
+
+@pytest.mark.parametrize(("ran", "expected"), [(1, ["12:00:20", "12:00:30"]), (3, []), (5, [])])
+def test_a_resume_runs_no_more_than_the_maximum_number_of_runs_leaves(
+    ran, expected, connection, clock
+):
+    job = every_ten_seconds(max_runs=3)
+    settle(connection)
+    JobPlan.objects.filter(pk=job.pk).update(runs=ran)
+    clock.tick(15)
+    turn(connection)
+    clock.tick(0.5)
+    JobPlan.objects.filter(pk=job.pk).update(runs=ran)
+    lifecycle.pause([job.pk], by="ann")
+    settle(connection)
+    clock.tick(60)
+    to_come = timeline(Job.objects.get(pk=job.pk), after_noon(16), after_noon(70))
+
+    assert missed(job) == len(expected)
+    assert [verdict.what for verdict in to_come] == (["paused"] if expected else [])
+    lifecycle.resume([job.pk], by="bob", run="all")
+    clock.tick(60)
+    turn(connection)
+    assert made_up(job) == expected
+    assert plan_of(job).runs == max(ran, 3)
+    assert plan_of(job).next_fire_at is None
+    assert job.executions.filter(scheduled_for__gt=after_noon(70)).count() == 0

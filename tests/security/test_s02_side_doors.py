@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import transaction
-from django.db.models import ProtectedError, QuerySet
+from django.db.models import F, ProtectedError, QuerySet
 
 from scheduler_app import lifecycle
 from scheduler_app.models import Execution, Job, Pause, database_now
@@ -43,6 +43,7 @@ def paused_job(**fields: Any) -> Job:
     job = make_job(schedule="@hourly", **fields)
     lifecycle.pause([job.pk], by="ana")
     Job.objects.filter(pk=job.pk).update(paused_at=database_now() - timedelta(hours=3))
+    Job.objects.filter(pk=job.pk).update(updated_at=F("paused_at"))
     job.refresh_from_db()
     return job
 
@@ -50,7 +51,8 @@ def paused_job(**fields: Any) -> Job:
 def standing_pause() -> Pause:
     """Everything is paused, and a job of four hours has missed three fire times."""
     job = make_job(schedule="@hourly")
-    Job.objects.filter(pk=job.pk).update(created_at=database_now() - timedelta(hours=4))
+    four_hours_ago = database_now() - timedelta(hours=4)
+    Job.objects.filter(pk=job.pk).update(created_at=four_hours_ago, updated_at=four_hours_ago)
     pause = lifecycle.pause_scope("all", by="ana")
     Pause.objects.filter(pk=pause.pk).update(paused_at=database_now() - timedelta(hours=3))
     return pause

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.db.models import F
 
 from scheduler_app import lifecycle
 from scheduler_app.access import Caller, NotAllowed, calling, throttling
@@ -102,7 +103,8 @@ def prepared(verb: str) -> Callable[[], Any]:
     """Something that makes three runs when it is called; what it needs is there before anybody counts."""
     job = make_job(schedule="@hourly", on_overlap="allow")
     hours_ago = database_now() - timedelta(hours=3)
-    Job.objects.filter(pk=job.pk).update(created_at=hours_ago - timedelta(hours=1))
+    before = hours_ago - timedelta(hours=1)
+    Job.objects.filter(pk=job.pk).update(created_at=before, updated_at=before)
     if verb == "retry":
         ids = [make_execution(job, status="failed").pk for _ in range(3)]
         return lambda: lifecycle.retry(ids, by="ana")
@@ -118,6 +120,7 @@ def prepared(verb: str) -> Callable[[], Any]:
     if verb == "resume":
         lifecycle.pause([job.pk], by="ana")
         Job.objects.filter(pk=job.pk).update(paused_at=hours_ago)
+        Job.objects.filter(pk=job.pk).update(updated_at=F("paused_at"))
         return lambda: lifecycle.resume([job.pk], by="ana", run="all")
     pause = lifecycle.pause_scope("all", by="ana")
     Pause.objects.filter(pk=pause.pk).update(paused_at=hours_ago)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db.models import F
 
 from scheduler_app import lifecycle
 from scheduler_app.models import Backfill, Execution, Job, JobPlan, Status, Trigger, database_now
@@ -26,6 +27,7 @@ def paused(minutes: float, **fields: object) -> Job:
     job = every_ten_minutes(**fields)
     lifecycle.pause([job.pk], by="ben", reason="DB work")
     Job.objects.filter(pk=job.pk).update(paused_at=database_now() - timedelta(minutes=minutes))
+    Job.objects.filter(pk=job.pk).update(updated_at=F("paused_at"))
     job.refresh_from_db()
     return job
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 
 from scheduler_app import lifecycle
 from scheduler_app.models import Backfill, Execution, Gap, Job, JobPlan, Status
@@ -281,6 +282,7 @@ def test_a_paused_job_tells_how_many_fire_times_it_has_missed(operator: ApiClien
     assert operator.get(f"{API}/jobs/a").json()["missed_while_paused"] is None
     lifecycle.pause([job.pk], by="ann")
     Job.objects.filter(pk=job.pk).update(paused_at=now() - timedelta(hours=5))
+    Job.objects.filter(pk=job.pk).update(updated_at=F("paused_at"))
 
     assert operator.get(f"{API}/jobs/a").json()["missed_while_paused"] == 5
     [listed] = operator.get(f"{API}/jobs").json()["results"]

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from django.db import models
+from django.db.models import F
 
 from scheduler_app import lifecycle
 from scheduler_app.api.job_serializers import JobSerializer
@@ -446,6 +447,7 @@ def test_resuming_can_make_up_for_what_was_missed(admin: ApiClient) -> None:
     admin.post(f"{API}/jobs/a/pause")
     an_hour_ago = database_now() - timedelta(hours=1)
     Job.objects.filter(pk=job.pk).update(paused_at=an_hour_ago)
+    Job.objects.filter(pk=job.pk).update(updated_at=F("paused_at"))
 
     assert admin.post(f"{API}/jobs/a/resume", {"run": "last"}).status_code == 200
 
@@ -458,6 +460,7 @@ def test_what_a_resume_would_run_is_said_before(admin: ApiClient, run: str, woul
     admin.post(f"{API}/jobs/a/pause")
     three_hours_ago = database_now() - timedelta(hours=3)
     Job.objects.filter(pk=job.pk).update(paused_at=three_hours_ago)
+    Job.objects.filter(pk=job.pk).update(updated_at=F("paused_at"))
 
     answer = admin.post(f"{API}/jobs/a/resume", {"run": run, "dry_run": True})
 
