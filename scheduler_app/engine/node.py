@@ -285,6 +285,7 @@ class Node:
                         release=self._config.release,
                         queues=self._queues,
                         threads=self._threads,
+                        lease_s=self._config.lease,
                     )
                 )
             except Unavailable:

@@ -25,6 +25,8 @@ INTERVAL_S = 60.0
 BUDGET_S = 20.0
 """Of each interval, the time that pruning may take."""
 DEADLINE_S = 60.0
+FIRST_ROWS = 50
+"""Before it is known how long they take: with a log of a megabyte each, a thousand take seconds."""
 BATCH_ROWS = 1000
 BATCH_S = 0.1
 PAUSE_S = 0.05
@@ -44,6 +46,7 @@ class Upkeep:
         self._wake = Wake()
         self._next_prune = 0.0
         self._position = Position()
+        self._limit = FIRST_ROWS
         self._look_again_at = 0.0
 
     def start(self) -> None:
@@ -109,13 +112,19 @@ class Upkeep:
             self._position = Position()
             self._look_again_at = began + LOOK_AGAIN_S
         self._position.boundaries = None
-        limit = BATCH_ROWS
         executions = 0
         while time.monotonic() - began < BUDGET_S:
             batch_began = time.monotonic()
-            removed = self._session.call(
-                partial(lifecycle.prune, keep=keep, position=self._position, limit=limit)
-            )
+            try:
+                removed = self._session.call(
+                    partial(lifecycle.prune, keep=keep, position=self._position, limit=self._limit)
+                )
+            except (Unavailable, psycopg.Error):
+                # Perhaps it was too much for the deadline; the same again would be so for ever.
+                self._limit = max(1, self._limit // 4)
+                # What the batch had walked past it did not remove.
+                self._position = Position()
+                raise
             if removed is None:
                 return
             executions += removed.executions
@@ -123,6 +132,7 @@ class Upkeep:
             if not removed.more or self._closing.wait(PAUSE_S):
                 break
             took = time.monotonic() - batch_began
-            limit = max(50, min(BATCH_ROWS, int(limit * BATCH_S / max(took, 0.001))))
+            fitting = int(self._limit * BATCH_S / max(took, 0.001))
+            self._limit = max(1, min(BATCH_ROWS, 4 * self._limit, fitting))
         if executions:
             logger.info("pruned executions=%s", executions)

@@ -42,7 +42,7 @@ SELECT
         SELECT
         FROM scheduler_app_node
         WHERE state IN ('active', 'draining')
-          AND heartbeat_at < scheduler_now() - make_interval(secs => %(lease_s)s)
+          AND heartbeat_at < scheduler_now() - make_interval(secs => GREATEST(lease_s, %(lease_s)s))
     ),
     COALESCE((
         SELECT true

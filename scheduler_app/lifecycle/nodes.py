@@ -17,8 +17,8 @@ from .auditing import Subject, record
 from .transactions import CannotDo, transaction_on_psycopg
 
 REGISTER_SQL = """
-INSERT INTO scheduler_app_node (name, host, pid, release, queues, threads, state)
-VALUES (%(name)s, %(host)s, %(pid)s, %(release)s, %(queues)s, %(threads)s, 'active')
+INSERT INTO scheduler_app_node (name, host, pid, release, queues, threads, lease_s, state)
+VALUES (%(name)s, %(host)s, %(pid)s, %(release)s, %(queues)s, %(threads)s, %(lease_s)s, 'active')
 RETURNING id
 """
 
@@ -103,6 +103,7 @@ def register_node(
     release: str,
     queues: Sequence[str],
     threads: int,
+    lease_s: float = 0,
 ) -> int:
     """A new row for a new process life; returns its id, which is never used again."""
     row = connection.execute(
@@ -114,6 +115,7 @@ def register_node(
             "release": release,
             "queues": list(queues),
             "threads": threads,
+            "lease_s": lease_s,
         },
     ).fetchone()
     assert row is not None

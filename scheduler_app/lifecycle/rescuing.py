@@ -28,7 +28,8 @@ WHERE id IN (
     SELECT id
     FROM scheduler_app_node
     WHERE state IN ('active', 'draining')
-      AND heartbeat_at < scheduler_now() - make_interval(secs => %(lease_s)s)
+      -- Its own lease, where that is longer: during a deploy that shortens the lease there are both.
+      AND heartbeat_at < scheduler_now() - make_interval(secs => GREATEST(lease_s, %(lease_s)s))
       AND abs(extract(epoch FROM scheduler_now() - COALESCE(%(believed_now)s, scheduler_now()))) < %(leap_s)s
     ORDER BY id
     FOR UPDATE SKIP LOCKED

@@ -38,6 +38,8 @@ class Node(models.Model):
     queues = ArrayField(models.CharField(max_length=50), default=list)
     """Empty: all queues."""
     threads = models.PositiveIntegerField()
+    lease_s = models.FloatField(default=0, db_default=0)
+    """After so long without a heartbeat it stops itself; nobody else may take it for dead before."""
     state = models.CharField(max_length=10, choices=NodeState, default=NodeState.ACTIVE)
     state_reason = models.CharField(max_length=500, default="", db_default="")
     started_at = models.DateTimeField(db_default=DatabaseNow())

@@ -49,6 +49,22 @@ def test_a_node_lives_as_long_as_its_heartbeat_is_within_the_lease(connection, c
     assert row.state_reason == "no heartbeat since 2030-01-01 12:00:15 UTC"
 
 
+@pytest.mark.parametrize(("lease_s", "silent_s"), [(60, 60), (5, 15), (0, 15)])
+def test_a_node_has_its_own_lease_where_that_is_longer(lease_s, silent_s, connection, clock):
+    """Proves I11 through a deploy that shortens the lease: the old nodes stop themselves by theirs."""
+    node = make_node(connection, name="a", lease_s=lease_s)
+    looker = make_node(connection, name="b", lease_s=1000)
+    make_execution()
+    claim(connection, node)
+
+    clock.tick(silent_s)
+    _, chores = lifecycle.look_round(connection, node_id=looker, lease_s=15)
+    assert (chores.silent_nodes, rescue(connection).nodes) == (False, [])
+    clock.tick(0.001)
+    _, chores = lifecycle.look_round(connection, node_id=looker, lease_s=15)
+    assert (chores.silent_nodes, rescue(connection).nodes) == (True, ["a"])
+
+
 def test_nobody_is_declared_dead_by_a_clock_that_has_leapt(connection, clock):
     """Proves I8b, as the fault F11 does with real nodes."""
     make_node(connection, name="a")
@@ -269,7 +285,7 @@ def test_a_job_that_is_being_edited_is_left_to_the_next_sweep_and_holds_up_no_ot
 def test_a_claim_that_commits_late_on_a_buried_node_is_found_by_the_next_sweep(connection, clock):
     """Proves I2: a frozen node wakes up in the middle of its claim, after its burial."""
     make_execution()
-    node = make_node(connection)
+    node = make_node(connection, lease_s=-1)
 
     def bury_it(other):
         clock_is_late = rescue(other, lease_s=-1)
