@@ -8,7 +8,7 @@ __all__ = ["Wanted", "usual_jobs", "work"]
 
 
 def usual_jobs(hook_port: int) -> list[Wanted]:
-    """Every second or every few; short, long, limited, failing, retried, at most once, over HTTP, a program."""
+    """Every second or every few; short, long, limited, failing, retried, at most once, over HTTP, in a process, a program."""
     return [
         Wanted("every second", "* * * * * *", work(on_overlap="allow")),
         Wanted("every other second", "*/2 * * * * *", work(0.5, on_overlap="allow", priority=10)),
@@ -48,6 +48,11 @@ def usual_jobs(hook_port: int) -> list[Wanted]:
             "at most once",
             "*/2 * * * * *",
             work(0.8, on_overlap="allow", guarantee="at_most_once"),
+        ),
+        Wanted(
+            "in a process of its own",
+            "*/4 * * * * *",
+            work(0.7, on_overlap="allow", isolation="process"),
         ),
         Wanted(
             "a program",
