@@ -55,6 +55,9 @@ class SchedulerConfig:
     cpu_limit_s: int = 0
     """Seconds of CPU that a child process may use, where its job sets no limit; 0: any."""
 
+    process_limit: int = 256
+    """How many processes a child process and what it starts may be at a time; 0: any number."""
+
     unknown_target_grace: float = 60.0
     """An execution whose target no node knows waits this long for a node that does, then fails."""
 
@@ -146,6 +149,7 @@ class SchedulerConfig:
             "trusted_proxies",
             "memory_limit_mb",
             "cpu_limit_s",
+            "process_limit",
             "retention_count",
             "log_retention_days",
         ):

@@ -34,6 +34,7 @@ _REASONS = {
     "poisoned": "crashed too often",
     "crashed": "its process crashed",
     "cpu_limit": "used up its CPU time",
+    "too_many_processes": "started too many processes",
     "no_child_process": "its node could not start a process",
     "fenced": "its node was cut off",
     "unknown_task": "no node knows the task",

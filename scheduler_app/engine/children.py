@@ -83,6 +83,11 @@ class Children:
             spec.cpu_limit_s or self._config.cpu_limit_s,
         )
 
+    @property
+    def process_limit(self) -> int:
+        """How many processes a child may become; 0 for any number."""
+        return self._config.process_limit
+
     def launch(self, child: Child, messages: socket.socket, output: int) -> _Template:
         """Have the child forked with these; raises NoChild."""
         try:
@@ -138,6 +143,7 @@ class Child:
         self._messages: socket.socket | None = None
         self._signalled: set[int] = set()
         self._exit_code: int | None = None
+        self._processes = 0
         self._failure = ""
 
     def run(self, execution: CurrentExecution, spec: JobSpec, log: AttemptLog) -> Ending:
@@ -180,6 +186,10 @@ class Child:
         if self._template is not None and number not in self._signalled:
             self._signalled.add(number)
             self._template.signal(self, number)
+
+    def outgrown(self, processes: int) -> None:
+        """Called from the template's thread: it was killed, for being so many processes."""
+        self._processes = processes
 
     def ended(self, exit_code: int | None, failure: str = "") -> None:
         """Called from the template's thread: it is over. No exit code: it was lost with the template."""
@@ -235,6 +245,13 @@ class Child:
     def _crash(self, cpu_s: int) -> Ending:
         """It ended without a word."""
         code = self._exit_code
+        if self._processes:
+            limit = self._children.process_limit
+            return Ending(
+                raised=True,
+                reason="too_many_processes",
+                error=f"The child process and what it started were {self._processes} processes; at most {limit} are allowed.",
+            )
         if code == -getattr(signal, "SIGXCPU", 0):
             return Ending(
                 raised=True,
@@ -336,6 +353,9 @@ class _Template:
             child = self._children[number]
             if "pid" in message:
                 child.pid = message["pid"]
+                return
+            if "processes" in message:
+                child.outgrown(message["processes"])
                 return
             del self._children[number]
         child.ended(message.get("exit_code"), message.get("failure", ""))

@@ -17,13 +17,16 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
+from collections import Counter
 from contextlib import suppress
 from typing import Any, NoReturn
 
 import django
 from django.db import connections
 
+from scheduler_app.conf import get_config
 from scheduler_app.targets.base import CurrentExecution
 from scheduler_app.targets.task import registry
 
@@ -34,6 +37,10 @@ CONTROL_BYTES = 64 * 1024
 FDS_AT_ONCE = 64
 KILL_S = 5
 """Of CPU, after those that a child may take, until it is killed although it ignores that they are used up."""
+OPEN_FILES = 1024
+"""What most systems give a process; a node may have been given many more."""
+COUNT_EVERY_S = 0.5
+"""How often the processes of all children are counted."""
 OOM_SCORE = "500"
 """When memory is short the kernel takes a child before it takes the node."""
 
@@ -63,6 +70,8 @@ class Template:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._pids: dict[int, int] = {}
+        self._process_limit = get_config().process_limit
+        self._count_at = 0.0
         self._text = b""
         self._fds: list[int] = []
         self._woken, self._wake = socket.socketpair()
@@ -79,12 +88,15 @@ class Template:
         try:
             self._say({"ready": True})
             while True:
-                for key, _ in self._selector.select():
+                timeout_s = COUNT_EVERY_S if self._pids and self._process_limit else None
+                for key, _ in self._selector.select(timeout_s):
                     if key.fileobj is self._woken:
                         self._woken.recv(CONTROL_BYTES)
                     elif not self._hear():
                         self._end()
                 self._reap()
+                if time.monotonic() >= self._count_at:
+                    self._count()
         except OSError:
             # The node is gone in the middle of a word.
             self._end()
@@ -134,6 +146,21 @@ class Template:
                     os.killpg(pid, signal.SIGKILL)
                 code = os.waitstatus_to_exitcode(status)
                 self._say({"child": self._pids.pop(pid), "exit_code": code})
+
+    def _count(self) -> None:
+        """Kill children that have become too many processes.
+
+        By their groups: the kernel signals all of a group at once, so that none is forked meanwhile that escapes.
+        RLIMIT_NPROC would count all processes of the user, the node's among them, and not hold for root.
+        """
+        self._count_at = time.monotonic() + COUNT_EVERY_S
+        if not self._pids or not self._process_limit:
+            return
+        sizes = _sizes_of_groups()
+        for pid, number in self._pids.items():
+            if sizes[pid] > self._process_limit:
+                _kill_group(pid, signal.SIGKILL)
+                self._say({"child": number, "processes": sizes[pid]})
 
     def _pid_of(self, number: int) -> int | None:
         return next((pid for pid, known in self._pids.items() if known == number), None)
@@ -241,6 +268,8 @@ def _prefer_to_be_killed() -> None:
 def _limit(memory_mb: int, cpu_s: int) -> None:
     """Bound what this process takes from here on; 0: not at all."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_at_most(OPEN_FILES, soft), hard))
     if memory_mb:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         wanted = _address_space() + memory_mb * 1024 * 1024
@@ -268,6 +297,16 @@ def _address_space() -> int:
             return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
+
+
+def _sizes_of_groups() -> Counter[int]:
+    """How many processes are in each process group; nothing where there is no /proc."""
+    sizes: Counter[int] = Counter()
+    with suppress(OSError):
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            with suppress(OSError):  # it has ended
+                sizes[os.getpgid(int(name))] += 1
+    return sizes
 
 
 def _kill_group(pid: int, number: int) -> None:

@@ -194,6 +194,15 @@ def test_s15_cpu_is_limited(perform):
     assert "more than 1 s of CPU" in ending.error
 
 
+def test_s15_open_files_are_limited(perform):
+    assert perform("open_files", {"number": 500}).result() == 500
+
+    ending = perform("open_files", {"number": 2000}).ending
+
+    assert "Too many open files" in ending.error
+    assert not ending.crashed
+
+
 def test_running_code_is_asked_to_stop_and_knows_its_time(begin):
     run = begin("watch_the_clock")
     wait_for(lambda: run.child.pid, what="the process")

@@ -60,6 +60,23 @@ def test_s15_a_job_that_takes_all_that_it_can_get_fails_alone(start_node, begin,
     assert finished(begin("echo", {"value": 2}, isolation="thread")).result == 2
 
 
+def test_s15_a_fork_bomb_fails_alone_and_nothing_of_it_stays(start_node, begin, finished, tmp_path):
+    node = start_node("--threads", "3", process_limit=20)
+    path = tmp_path / "pids"
+    bomb = begin("fork_like_a_bomb", {"path": str(path), "at_most": 300})
+    bystander = begin("echo", {"value": 1}, isolation="thread")
+
+    assert finished(bystander).status == Status.SUCCEEDED
+    bomb = finished(bomb)
+    assert (bomb.status, bomb.reason, bomb.crashes) == (Status.FAILED, "too_many_processes", 0)
+    assert "at most 20" in bomb.error
+    assert node.process.poll() is None
+    forked = [int(pid) for pid in path.read_text().split()]
+    assert len(forked) >= 20
+    wait_for(lambda: not any(map(is_alive, forked)), what="the end of all that it forked")
+    assert finished(begin("echo", {"value": 2})).result == 2
+
+
 def test_s15_a_job_ends_after_an_hour_unless_it_says_otherwise(make_job):
     assert make_job("echo").timeout_s == 3600
     timeout = Job._meta.get_field("timeout_s")

@@ -235,6 +235,25 @@ def leave_processes(path: str, stay: bool = False) -> str:
 
 
 @task
+def fork_like_a_bomb(path: str, at_most: int) -> str:
+    """Fork again and again, noting each, but no more than so many: all of them sleep, and end by themselves."""
+    with Path(path).open("a", buffering=1) as file:
+        for _ in range(at_most):
+            if (pid := os.fork()) == 0:
+                time.sleep(60)
+                os._exit(0)
+            file.write(f"{pid}\n")
+    time.sleep(60)
+    return "nobody minded"
+
+
+@task
+def open_files(number: int) -> int:
+    """Have that many files open at once."""
+    return len([open(os.devnull) for _ in range(number)])
+
+
+@task
 def spoil_the_process() -> str:
     """Change what all code of a process shares."""
     os.chdir("/")
