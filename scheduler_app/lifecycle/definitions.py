@@ -5,6 +5,8 @@ What the admin shows to be copied, what `jobs export` writes and what the API re
 
 from __future__ import annotations
 
+import io
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -58,6 +60,19 @@ ALWAYS = ("name", "schedule", "kind", "target")
 """Told even where they are as they would be anyway."""
 
 
+# What steers a terminal or turns the direction of what follows; other control characters YAML escapes by itself.
+_STEERS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes letters of all languages as they are, but texts that steer a terminal with escapes."""
+
+    def analyze_scalar(self, scalar: str) -> Any:
+        # Asked before each text is written.
+        self.allow_unicode = not _STEERS.search(scalar)
+        return super().analyze_scalar(scalar)
+
+
 def defaults() -> dict[str, Any]:
     """What each field is where nothing is said about it."""
     fields = (Job._meta.get_field(name) for name in WRITABLE)
@@ -86,9 +101,13 @@ def definition_of(job: Job) -> dict[str, Any]:
 
 
 def as_yaml(definition: dict[str, Any]) -> str:
-    """YAML with the fields in their order."""
-    text: str = yaml.safe_dump(definition, sort_keys=False, allow_unicode=True, width=100)
-    return text
+    """YAML with the fields in their order, without control characters."""
+    text = io.StringIO()
+    dumper = _Dumper(text, sort_keys=False, width=100)
+    dumper.open()
+    dumper.represent(definition)
+    dumper.close()
+    return text.getvalue()
 
 
 def plain(value: Any) -> Any:

@@ -24,6 +24,7 @@ from scheduler_app.models import Job
 from scheduler_app.models.job import Provenance
 
 from .arguments import quoted
+from .tables import line
 
 LARGEST = 5 * 1024 * 1024
 """Bytes of a file."""
@@ -36,8 +37,8 @@ def as_yaml(found: Iterable[dict[str, Any]]) -> str:
 
 
 def as_json(found: Iterable[dict[str, Any]]) -> str:
-    """The same in JSON."""
-    return json.dumps({"jobs": list(found)}, indent=2, ensure_ascii=False) + "\n"
+    """The same in JSON, in ASCII."""
+    return json.dumps({"jobs": list(found)}, indent=2) + "\n"
 
 
 def read_definitions(content: bytes, source: str) -> list[dict[str, Any]]:
@@ -82,7 +83,9 @@ def candidate(definition: dict[str, Any], stored: Job | None) -> Job:
     try:
         serializer.is_valid(raise_exception=True)
     except Refused as error:
-        sentences = "".join(f"\n  {problem.field}: {problem.message}" for problem in error.problems)
+        sentences = "".join(
+            f"\n  {line(problem.field)}: {line(problem.message)}" for problem in error.problems
+        )
         raise CommandError(f"The job {quoted(str(definition.get('name')))}:{sentences}") from None
     job: Job = serializer.candidate
     if stored is None:

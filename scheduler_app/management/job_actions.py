@@ -254,7 +254,7 @@ class Actions:
         wants_json = self._as_json or (output or "").endswith(".json")
         text = (as_json if wants_json else as_yaml)(definition_of(job) for job in jobs)
         if output is None:
-            # Only what a file format escapes by itself is left: no control character survives it.
+            # Both formats escape what would steer a terminal.
             self._stdout.write(text, ending="")
             return OK
         try:

@@ -13,7 +13,7 @@ from scheduler_app.lifecycle import RUN_CHOICES, CannotDo
 from scheduler_app.management.arguments import MOMENT_FORMS
 from scheduler_app.management.job_actions import Actions
 from scheduler_app.management.output import until_nobody_reads
-from scheduler_app.management.tables import line
+from scheduler_app.management.tables import line, safe
 from scheduler_app.management.who import who
 from scheduler_app.models.audit import Source
 
@@ -117,8 +117,8 @@ class Command(BaseCommand):
         try:
             with until_nobody_reads(), calling(Caller(Source.COMMAND)):
                 code: int = act(options)
-        except CannotDo as error:
-            raise CommandError(str(error)) from None
+        except (CannotDo, CommandError) as error:
+            raise CommandError(safe(error)) from None
         except IntegrityError as error:
             if "one_job_per_name" not in str(error):
                 raise
