@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 
 from django.db.models import Count, F, Func, IntegerField, Q, Sum, Window
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
@@ -12,7 +14,7 @@ from django.urls import URLPattern, path
 from scheduler_app.access import visible
 from scheduler_app.models import Execution, LogChunk
 from scheduler_app.rules.ansi import COLOURS, PLAIN, STYLES, coloured
-from scheduler_app.rules.masking import masked_text
+from scheduler_app.rules.masking import masked_lines, masked_text
 
 from .base import ReadOnlyAdmin
 from .display import printable
@@ -163,7 +165,9 @@ class ExecutionLog(ReadOnlyAdmin):
         # One attempt at a time: the next has a heading of its own, and so needs a new page.
         attempt = place[0] or (chunks[0][0] if chunks else 0)
         same = [chunk for chunk in chunks if chunk[0] == attempt]
-        pieces, style = pieces_of("".join(text for *_, text in same)[-LOG_SHOWN:], style)
+        # Masked before it is cut, which may be in the middle of a secret.
+        text = masked_text("".join(text for *_, text in same))[-LOG_SHOWN:]
+        pieces, style = pieces_of(text, style)
         last = same[-1][:3] if same else place
         return JsonResponse(
             {
@@ -186,13 +190,11 @@ class ExecutionLog(ReadOnlyAdmin):
 
 
 def _whole_log(execution_id: int) -> Iterator[str]:
-    attempt = None
     chunks = LogChunk.objects.filter(execution=execution_id).order_by(*IN_ORDER)
-    for number, text in chunks.values_list("attempt", "text").iterator(chunk_size=20):
-        if number != attempt:
-            attempt = number
-            yield f"--- attempt {number} ---\n"
-        yield masked_text(text)
+    rows = chunks.values_list("attempt", "text").iterator(chunk_size=20)
+    for attempt, of_attempt in groupby(rows, key=itemgetter(0)):
+        yield f"--- attempt {attempt} ---\n"
+        yield from masked_lines(text for _, text in of_attempt)
 
 
 def _is_before(place: Place) -> Q:

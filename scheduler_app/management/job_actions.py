@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, OutputWrapper
 from django.db import transaction
+from django.db.models import QuerySet
 
 from scheduler_app import lifecycle
 from scheduler_app.admin.display import relative
@@ -21,7 +22,7 @@ from scheduler_app.conf import get_config
 from scheduler_app.lifecycle.definitions import definition_of
 from scheduler_app.lifecycle.timeline import standing
 from scheduler_app.models import Execution, Job, LogChunk, Status, database_now
-from scheduler_app.rules.masking import masked_text
+from scheduler_app.rules.masking import masked_lines, masked_text
 
 from .arguments import find_jobs, quoted, read_moment
 from .definitions import (
@@ -146,20 +147,9 @@ class Actions:
         if self._as_json:
             text = "".join(chunks.values_list("text", flat=True))
             return self._tell(_execution(execution) | {"log": masked_text(text)})
-        told: set[tuple[int, int, int]] = set()
-        while True:
-            is_live = execution.is_live
-            for chunk in chunks.iterator():
-                place = (chunk.attempt, chunk.token, chunk.seq)
-                if place not in told:
-                    told.add(place)
-                    self._stdout.write(safe(masked_text(chunk.text)), ending="")
+        for text in masked_lines(_texts(execution, chunks, follow=options["follow"])):
+            self._stdout.write(safe(text), ending="")
             self._stdout.flush()
-            # Looked at before the last chunks were read, so that none is missed.
-            if not options["follow"] or not is_live:
-                break
-            time.sleep(LOOK_S)
-            execution.refresh_from_db()
         if not options["follow"]:
             return OK
         self._say(_ended(execution))
@@ -330,6 +320,23 @@ def _find_execution(text: str) -> Execution:
     if newest is None:
         raise CommandError(f"{quoted(job.name)} has no execution yet.")
     return newest
+
+
+def _texts(execution: Execution, chunks: QuerySet[LogChunk], *, follow: bool) -> Iterator[str]:
+    """What is in its log, and, if that is waited for, what comes until it has ended."""
+    told: set[tuple[int, int, int]] = set()
+    while True:
+        is_live = execution.is_live
+        for chunk in chunks.iterator():
+            place = (chunk.attempt, chunk.token, chunk.seq)
+            if place not in told:
+                told.add(place)
+                yield chunk.text
+        # Looked at before the last chunks were read, so that none is missed.
+        if not follow or not is_live:
+            return
+        time.sleep(LOOK_S)
+        execution.refresh_from_db()
 
 
 def _content(file: str) -> tuple[bytes, str]:

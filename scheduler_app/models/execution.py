@@ -210,7 +210,7 @@ class Execution(models.Model):
 
 
 class LogChunk(models.Model):
-    """A piece of what an attempt printed and logged; in its own table, so that hot rows stay narrow."""
+    """A piece of what an attempt printed and logged, of whole lines; in its own table, so that hot rows stay narrow."""
 
     execution = models.ForeignKey(
         Execution,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 MASK = "********"
+LONGEST_LINE = 64 * 1024
+"""Characters of an unfinished line that are held back until its end comes; nodes keep shorter lines."""
 
 # Anywhere in the key: no innocent word holds one of these.
 _STEMS = (
@@ -58,6 +60,20 @@ def masked(value: Any) -> Any:
 def masked_text(text: str) -> str:
     """A text with MASK for passwords in URLs, secret-like `key=value` pairs and Authorization headers."""
     return _replaced(text, lambda secret: MASK)
+
+
+def masked_lines(texts: Iterable[str]) -> Iterator[str]:
+    """What `masked_text` makes of texts that follow each other, in whole lines: a secret may lie in two of them."""
+    held = ""
+    for text in texts:
+        lines, newline, held = (held + text).rpartition("\n")
+        whole = lines + newline
+        if len(held) > LONGEST_LINE:
+            whole, held = whole + held, ""
+        if whole:
+            yield masked_text(whole)
+    if held:
+        yield masked_text(held)
 
 
 def unmasked(given: Any, stored: Any) -> Any:

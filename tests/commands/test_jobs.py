@@ -154,6 +154,18 @@ def test_secrets_in_errors_and_logs_are_masked(connection, clock):
     assert call("log", "hook") == "/x?token=********\n"
 
 
+def test_a_secret_in_two_pieces_of_a_log_is_masked(connection, clock):
+    execution = make_execution(make_job(name="hook", schedule="@manual", target=ECHO))
+    for seq, text in enumerate(["https://u:SEKRET", "PASS9@host/\npassword=hun", "ter2canary"]):
+        LogChunk.objects.create(execution=execution, attempt=1, seq=seq, text=text)
+    Execution.objects.update(status="succeeded", finished_at=NOON)
+    masked = "https://u:********@host/\npassword=********"
+
+    assert call("log", "hook") == masked
+    assert call("log", "hook", "--follow").startswith(masked)
+    assert called("log", "hook")["log"] == masked
+
+
 # --- Logs -------------------------------------------------------------------------------------
 
 

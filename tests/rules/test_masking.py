@@ -12,6 +12,7 @@ from scheduler_app.rules.masking import (
     is_secret_key,
     mask_places,
     masked,
+    masked_lines,
     masked_text,
     unmasked,
 )
@@ -95,6 +96,22 @@ def test_asterisks_elsewhere_are_only_asterisks() -> None:
 def test_secrets_within_a_text_are_hidden(text: str, shown: str) -> None:
     assert masked_text(text) == shown
     assert masked_text(shown) == shown
+
+
+CUT = "one\nhttps://u:SEKRETPASS9@host/\npassword=hunter2canary\nend"
+
+
+@pytest.mark.parametrize("size", range(1, len(CUT) + 1))
+def test_a_secret_that_is_cut_in_two_is_hidden(size: int) -> None:
+    pieces = [CUT[at : at + size] for at in range(0, len(CUT), size)]
+
+    assert "".join(masked_lines(pieces)) == masked_text(CUT)
+
+
+def test_lines_come_as_soon_as_they_are_whole_and_one_without_end_comes_too() -> None:
+    pieces = masked_lines(["one\ntw", "o\n", "x" * 10, "x" * 70_000, "y", "\nz"])
+
+    assert list(pieces) == ["one\n", "two\n", "x" * 70_010, "y\n", "z"]
 
 
 @pytest.mark.parametrize(

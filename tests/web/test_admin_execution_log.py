@@ -113,6 +113,26 @@ def test_what_was_added_is_given_piece_by_piece() -> None:
     assert then["pieces"] == [["green", " three password=******** <i>"]]
 
 
+def test_a_secret_that_the_end_of_a_long_log_cuts_in_two_is_masked() -> None:
+    execution = make_running()
+    write(execution, "https://u:SEKRETPASS9@host/\n" + "x\n" * ((LOG_SHOWN - 16) // 2))
+
+    pieces = more(Browser(*VIEWER), execution, after="0.0.0")["pieces"]
+
+    assert pieces[0][1].startswith(":********@host/\nx\n")
+
+
+def test_a_secret_in_two_pieces_is_masked_in_the_whole_log() -> None:
+    execution = make_execution(make_job())
+    for text in ("https://u:SEKRET", "PASS9@host/\n"):
+        write(execution, text)
+
+    response = Browser(*VIEWER).client.get(f"{EXECUTIONS}{execution.pk}/log/")
+
+    shown = b"".join(response.streaming_content).decode()
+    assert shown == "--- attempt 1 ---\nhttps://u:********@host/\n"
+
+
 def test_following_is_over_with_the_execution_or_the_attempt() -> None:
     execution, browser = make_running(), Browser(*VIEWER)
     write(execution, "one")
