@@ -224,7 +224,7 @@ class JobSerializer(Selective, Strict, serializers.ModelSerializer[Job]):
         if self.instance is not None and read not in (None, self.instance.version):
             raise Stale(self.instance, status=409)
         tags_before = None if self.instance is None else list(self.instance.tags)
-        candidate = self._candidate(attrs)
+        self.candidate = candidate = self._candidate(attrs)
         if why := refusal_of_tags(candidate.tags, before=tags_before, owner_id=candidate.owner_id):
             self.refuse([Problem("tags", why, given=shown(candidate.tags, "tags"))])
         try:
@@ -233,7 +233,6 @@ class JobSerializer(Selective, Strict, serializers.ModelSerializer[Job]):
             self.refuse(_explained(candidate, error))
         except Invalid as error:
             self.refuse(error.problems)
-        self.candidate = candidate
         return attrs
 
     def _candidate(self, attrs: dict[str, Any]) -> Job:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -19,9 +19,10 @@ from scheduler_app.api.errors import Refused
 from scheduler_app.api.job_serializers import JobSerializer
 from scheduler_app.api.parsers import strict_loads
 from scheduler_app.lifecycle import definitions
-from scheduler_app.lifecycle.definitions import WRITABLE, plain
+from scheduler_app.lifecycle.definitions import WRITABLE, plain, values_of
 from scheduler_app.models import Job
 from scheduler_app.models.job import Provenance
+from scheduler_app.rules.problems import Problem
 
 from .arguments import quoted
 from .tables import line
@@ -29,6 +30,7 @@ from .tables import line
 LARGEST = 5 * 1024 * 1024
 """Bytes of a file."""
 MOST_JOBS = 10_000
+TARGET_FIELDS = {"kind", "target", "arguments"}
 
 
 def as_yaml(found: Iterable[dict[str, Any]]) -> str:
@@ -73,7 +75,11 @@ def read_definitions(content: bytes, source: str) -> list[dict[str, Any]]:
 
 
 def candidate(definition: dict[str, Any], stored: Job | None) -> Job:
-    """The job as the definition wants it, checked, not saved. Raises CommandError with all that is wrong."""
+    """The job as the definition wants it, checked, not saved. Raises CommandError with all that is wrong.
+
+    What stays as it is stored was allowed by settings that a command need not know, or at another time.
+    """
+    before = None if stored is None else values_of(stored)
     serializer = JobSerializer(stored, data=definition, context={})
     others = [name for name in definition if name in serializer.fields and name not in WRITABLE]
     if others:
@@ -83,14 +89,33 @@ def candidate(definition: dict[str, Any], stored: Job | None) -> Job:
     try:
         serializer.is_valid(raise_exception=True)
     except Refused as error:
-        sentences = "".join(
-            f"\n  {line(problem.field)}: {line(problem.message)}" for problem in error.problems
-        )
-        raise CommandError(f"The job {quoted(str(definition.get('name')))}:{sentences}") from None
+        problems: Sequence[Problem] = error.problems
+        if before is not None and hasattr(serializer, "candidate"):
+            problems = _of_changes(problems, before, values_of(serializer.candidate))
+        if problems:
+            sentences = "".join(
+                f"\n  {line(each.field)}: {line(each.message)}" for each in problems
+            )
+            raise CommandError(
+                f"The job {quoted(str(definition.get('name')))}:{sentences}"
+            ) from None
     job: Job = serializer.candidate
     if stored is None:
         job.provenance = Provenance.CODE
     return job
+
+
+def _of_changes(
+    problems: Sequence[Problem], before: dict[str, Any], after: dict[str, Any]
+) -> list[Problem]:
+    """Those of the target, if that changes, and those of all the rest, if anything of it does."""
+    changed = {name for name in WRITABLE if before[name] != after[name]}
+    of_target, of_the_rest = changed & TARGET_FIELDS, changed - TARGET_FIELDS
+    return [
+        problem
+        for problem in problems
+        if (of_target if problem.field.partition(".")[0] in TARGET_FIELDS else of_the_rest)
+    ]
 
 
 def read_json(text: str, source: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -389,6 +390,28 @@ def test_an_import_with_one_mistake_does_nothing_and_tells_all_of_them(connectio
     assert "The job 'bad':\n  schedule:" in told
     assert "The job 'worse':" in told and "retries is not a field of a job" in told
     assert not Job.objects.exists()
+
+
+def test_an_import_judges_what_it_changes_and_not_what_stays(connection, clock, file, settings):
+    # As `make run` stores it: its processes may call this address, a command beside them may not.
+    site = "http://127.0.0.1:8123/livez"
+    settings.SCHEDULER = {**settings.SCHEDULER, "kinds": ("http", "task"), "http_allowed_hosts": ()}
+    make_job(name="site", schedule="@hourly", kind="http", target=site)
+    make_job(name="over", schedule="@hourly", target=ECHO, end_at=NOON - timedelta(days=1))
+    make_job(name="good", schedule="@hourly", target=ECHO)
+    text = call("export")
+
+    assert called("import", file(text))["unchanged"] == 3
+    edited = text.replace("@hourly", "@daily", 1).replace(site, f"{site}\n  description: ours")
+    assert called("import", file(edited), "--apply")["unchanged"] == 1
+    assert Job.objects.get(name="good").schedule == "@daily"
+    assert Job.objects.get(name="site").description == "ours"
+    elsewhere = refused("import", file(text.replace("livez", "readyz")), "--apply")
+    assert "The job 'site':\n  target: " in elsewhere and "loopback" in elsewhere
+    later = refused("import", file(text.replace("name: over", "name: over\n  priority: 5")))
+    assert "The job 'over':\n  schedule: " in later and "no fire time" in later
+    another = refused("import", file(text.replace("name: site", "name: another")))
+    assert "The job 'another':\n  target: " in another
 
 
 def test_a_prune_that_looks_like_a_mistake_is_refused(connection, clock, file):
