@@ -139,20 +139,24 @@ class Actions:
     def log(self, options: dict[str, Any]) -> int:
         """What an execution printed; followed until it has ended, if asked."""
         execution = _find_execution(options["execution"])
-        if self._as_json and options["follow"]:
-            raise CommandError("--follow writes text while it comes; leave out --json.")
         chunks = LogChunk.objects.filter(execution=execution)
         if options["attempt"] is not None:
             chunks = chunks.filter(attempt=options["attempt"])
-        if self._as_json:
+        if self._as_json and not options["follow"]:
             text = "".join(chunks.values_list("text", flat=True))
             return self._tell(_execution(execution) | {"log": masked_text(text)})
         for text in masked_lines(_texts(execution, chunks, follow=options["follow"])):
-            self._stdout.write(safe(text), ending="")
+            if self._as_json:
+                self._stdout.write(json.dumps({"log": text}))
+            else:
+                self._stdout.write(safe(text), ending="")
             self._stdout.flush()
         if not options["follow"]:
             return OK
-        self._say(_ended(execution))
+        if self._as_json:
+            self._stdout.write(json.dumps(_execution(execution)))
+        else:
+            self._say(_ended(execution))
         return _code_of(execution)
 
     # --- Changing ---
@@ -174,6 +178,8 @@ class Actions:
                 raise CommandError(
                     f"--set: {quoted(assignment)} must be FIELD=VALUE, such as max_attempts=3."
                 )
+            if name in definition:
+                raise CommandError(f"--set: {quoted(name)} is given already; give it once.")
             definition[name] = _value(text)
         job = lifecycle.save_job(candidate(definition, None), by=self._by)
         if self._as_json:

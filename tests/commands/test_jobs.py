@@ -177,8 +177,12 @@ def test_log_follows_an_execution_to_its_end(start_node):
     job.save()
     execution = called("run", "slow")["executions"][0]
 
+    lines = call("log", "slow", "--follow", "--json").splitlines()
     text = call("log", "slow", "--follow")
 
+    *parts, end = map(json.loads, lines)
+    assert "".join(part["log"] for part in parts) == "".join(f"line {n}\n" for n in range(4))
+    assert (end["id"], end["status"]) == (execution["id"], "succeeded")
     assert text.splitlines() == [
         *(f"line {number}" for number in range(4)),
         f"Execution {execution['id']} succeeded.",
@@ -202,7 +206,6 @@ def test_what_has_no_log_says_why(connection, clock):
 
     assert refused("log", "never") == "'never' has no execution yet."
     assert "There is no execution 999" in refused("log", "999")
-    assert "leave out --json" in refused("log", str(make_execution().pk), "--follow", "--json")
 
 
 # --- Changing ---------------------------------------------------------------------------------
@@ -250,6 +253,8 @@ def test_verbs_are_those_of_the_lifecycle_and_leave_their_trail(connection, cloc
         (["create", "x", "--target", ECHO, "--set", "max_attempts"], "must be FIELD=VALUE"),
         (["create", "x", "--target", ECHO, "--set", "nme=1"], "nme is not a field of a job"),
         (["create", "x", "--target", ECHO, "--set", "owner=1"], "owner cannot be chosen"),
+        (["create", "x", "--target", ECHO, "--set", "name=y"], "--set: 'name' is given already"),
+        (["create", "x", "--target", ECHO, "--tag", "a", "--set", "tags=[]"], "'tags' is given"),
         (["create", "taken", "--target", ECHO], "There is a job with this name already."),
         (["pause", "taken", "--until", "yesterday"], "--until: 'yesterday' is not a moment"),
         (["pause", "taken", "--until", "2h ago"], "which is over"),
