@@ -212,9 +212,7 @@ class Recorder:
         if not finished:
             return
         try:
-            recorded = self._session.call(
-                lambda connection: lifecycle.finish(connection, self._specs, finished)
-            )
+            recorded = self._finish(finished)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(finished) == 1:
                 self._write_bare(finished[0], error)
@@ -242,6 +240,24 @@ class Recorder:
                     outcome.attempt,
                     outcome.status,
                 )
+
+    def _finish(self, finished: list[Finished]) -> set[int]:
+        """The ids that are recorded; what waited for them begins, or, while somebody holds its plan, with a tick."""
+        recorded = self._session.call(
+            lambda connection: lifecycle.finish(connection, self._specs, finished)
+        )
+        promoted = recorded.promoted
+        if recorded.followed:
+            try:
+                promoted += self._session.call(
+                    lambda connection: lifecycle.promote(connection, self._specs, recorded.followed)
+                )
+            except Unavailable as error:
+                logger.debug("what waits for its job's limit is left to a tick: %s", error)
+        if promoted:
+            # This node claims it also where no notification arrives.
+            self._on_retry(0.0)
+        return recorded.ids
 
     def _write_around_lock(self, finished: list[Finished]) -> None:
         """Somebody holds the plan of one job for long: the outcomes of that job wait, those of others do not."""
@@ -271,10 +287,11 @@ class Recorder:
             error=f"The outcome could not be stored: {type(error).__name__}.",
             retry_s=outcome.retry_s,
             crashed=outcome.crashed,
+            limited=outcome.limited,
             promotes=outcome.promotes,
         )
         try:
-            self._session.call(lambda connection: lifecycle.finish(connection, self._specs, [bare]))
+            self._finish([bare])
         except (psycopg.DataError, psycopg.IntegrityError):
             logger.exception("an outcome could not be stored at all execution=%s", outcome.id)
 

@@ -266,6 +266,7 @@ def _finished(attempt: Attempt, clock: DatabaseClock, **values: Any) -> Finished
         job_id=claimed.job_id,
         started_at=attempt.began_at,
         finished_at=clock.now(),
+        limited=spec.limit is not None,
         promotes=claimed.is_backfill
         or (
             spec.limit is not None

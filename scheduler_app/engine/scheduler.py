@@ -104,7 +104,7 @@ class Scheduler:
         self._wake.call()
 
     def expect(self, seconds: float) -> None:
-        """Something can be claimed that many seconds from now: a retry. Called from any thread."""
+        """Something can be claimed that many seconds from now: a retry, or what was promoted. Called from any thread."""
         with self._lock:
             if len(self._expected) < EXPECTED_LIMIT:
                 heapq.heappush(self._expected, time.monotonic() + seconds)
@@ -326,10 +326,10 @@ class Scheduler:
             self._session.call(lambda connection: notices.notify(connection, echo))
         if chores.expired_pauses:
             self._session.call(lifecycle.resume_expired)
-        if chores.blocked:
-            self._session.call(
-                lambda connection: lifecycle.promote_blocked(connection, self._specs)
-            )
+        if chores.blocked and self._session.call(
+            lambda connection: lifecycle.promote_blocked(connection, self._specs)
+        ):
+            self._wake.call()
         self._next_housekeeping = time.monotonic() + HOUSEKEEPING_INTERVAL_S
 
     def _may_judge(self) -> bool:

@@ -14,7 +14,7 @@ from .bulk import BulkCount, continue_bulk, count_bulk, do_bulk_chunk, start_bul
 from .calendars import delete_calendar, jobs_using, save_calendar
 from .claiming import Claimed, HandBack, claim, hand_back, held_back
 from .enqueuing import TaskCall, enqueue
-from .finishing import Finished, LogPart, finish, record_progress
+from .finishing import Finished, LogPart, Recorded, finish, record_progress
 from .firing import Fired, fire_due_jobs, settle_edited_jobs
 from .held import missed_by_pause, missed_while_paused
 from .looking import Chores, Outlook, look_ahead, look_round
@@ -30,7 +30,7 @@ from .nodes import (
 )
 from .notices import CHANNEL
 from .pausing import resume_expired
-from .promoting import promote_blocked
+from .promoting import promote, promote_blocked
 from .pruning import Keep, Position, Pruned, prune
 from .rescuing import LEAP_S, Rescued, rescue
 from .running import MOST_RUNS, Run, run_many
@@ -86,6 +86,7 @@ __all__ = [
     "Outlook",
     "Position",
     "Pruned",
+    "Recorded",
     "Rescued",
     "Run",
     "Selection",
@@ -118,6 +119,7 @@ __all__ = [
     "missed_while_paused",
     "pause",
     "pause_scope",
+    "promote",
     "promote_blocked",
     "prune",
     "read_tallies",

@@ -28,7 +28,6 @@ from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.spec import JobSpec
 from scheduler_app.rules.timetable import TICK, Timetable
 
-from . import notices
 from .auditing import of_job, record
 from .definitions import plain
 from .entitling import require_targets_of
@@ -205,7 +204,6 @@ def _create(
         )
         promote_locked(connection, _specs, [job.pk])
         record(Verb.JOB_BACKFILL, [of_job(job, differences({}, _told(asked)))], by=by)
-        notices.notify(connection, notices.READY)
     asked.refresh_from_db()
     return asked
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,6 @@ import psycopg
 
 from scheduler_app.rules.tallies import DRIFT, DURATION, FINISHED, RETRIED, Tallies, outcome_of
 
-from . import notices
 from .arrays import moments, numbers, texts
 from .fences import JOB_IS_GONE, JOB_IS_PAUSED
 from .promoting import LOCK_PLANS_SQL, promote_locked
@@ -58,9 +57,10 @@ FROM unnest(
     %(ids)s::bigint[], %(tokens)s::bigint[], %(jobs)s::bigint[], %(statuses)s::text[],
     %(reasons)s::text[], %(started)s::timestamptz[], %(finished)s::timestamptz[], %(results)s::text[]::jsonb[],
     %(errors)s::text[], %(tracebacks)s::text[], %(retries)s::float8[],
-    %(failures)s::text[]::jsonb[], %(crashed)s::int[]
+    %(failures)s::text[]::jsonb[], %(crashed)s::int[], %(limited)s::bigint[]
 ) AS outcome (
-    id, token, job_id, status, reason, started_at, finished_at, result, error, traceback, retry_s, failure, crashed
+    id, token, job_id, status, reason, started_at, finished_at, result, error, traceback, retry_s, failure, crashed,
+    limited
 )
 LEFT JOIN scheduler_app_job AS job ON outcome.retry_s IS NOT NULL AND job.id = outcome.job_id
 WHERE execution.id = outcome.id
@@ -72,7 +72,14 @@ RETURNING
     CASE
         WHEN execution.trigger = 'schedule' AND execution.attempt = 1 AND execution.crashes = 0
         THEN extract(epoch FROM execution.started_at - execution.scheduled_for)::float8
-    END
+    END,
+    (
+        SELECT waiting.job_id
+        FROM scheduler_app_execution AS waiting
+        WHERE waiting.job_id = outcome.limited AND waiting.status = 'blocked'
+        ORDER BY waiting.scheduled_for   -- leads the planner to the index of those that are blocked
+        LIMIT 1
+    )
 """
 
 ALREADY_DONE_SQL = """
@@ -139,8 +146,10 @@ class Finished:
     """JSON text: this attempt as an entry of `Execution.failures`, used when it is tried again."""
     crashed: bool = False
     """The process that it ran in ended without a word."""
+    limited: bool = False
+    """The job has a limit, which others may wait for when people ask for them."""
     promotes: bool = False
-    """The job has a limit that others may wait for."""
+    """Others wait for it as a rule: they are promoted in the same transaction, which waits for the job's plan."""
     log: tuple[LogPart, ...] = ()
 
     @property
@@ -160,15 +169,27 @@ class Finished:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What came of outcomes that were to be recorded."""
+
+    ids: set[int] = field(default_factory=set)
+    """Recorded now or before. The others were fenced: their token moved, so somebody else answers for them."""
+    promoted: int = 0
+    """Executions that can begin now, as these have ended."""
+    followed: list[int] = field(default_factory=list)
+    """Jobs of which others wait for what has ended, and are left to `promote`.
+
+    One that is asked for at the same moment may be missed, as no plan is locked; the tick finds it.
+    """
+
+
 def finish(
     connection: psycopg.Connection[Any], specs: SpecCache, outcomes: Sequence[Finished]
-) -> set[int]:
-    """Record the outcomes in one transaction; returns the ids that are recorded now or were before.
-
-    The others were fenced: their token moved, so somebody else answers for them. Repeating is safe.
-    """
+) -> Recorded:
+    """Record the outcomes in one transaction; repeating is safe."""
     if not outcomes:
-        return set()
+        return Recorded()
     ordered = sorted(outcomes, key=lambda outcome: outcome.id)
     locked = sorted(
         {outcome.job_id for outcome in ordered if outcome.job_id is not None and outcome.needs_plan}
@@ -187,6 +208,10 @@ def finish(
         "retries": numbers(outcome.retry_s for outcome in ordered),
         "failures": texts(outcome.failure for outcome in ordered),
         "crashed": numbers(int(outcome.crashed) for outcome in ordered),
+        "limited": numbers(
+            outcome.job_id if outcome.limited and not outcome.promotes else None
+            for outcome in ordered
+        ),
         "expected": "running",
     }
     with connection.transaction():
@@ -205,21 +230,18 @@ def finish(
             ],
         )
         promoting = {outcome.job_id for outcome in ordered if outcome.promotes}
-        if promoting and promote_locked(
-            connection, specs, [job for job in locked if job in promoting]
-        ):
-            notices.notify(connection, notices.READY)
+        promoted = promote_locked(connection, specs, [job for job in locked if job in promoting])
         write_tallies(connection, _tallied(rows))
     recorded = {execution_id for execution_id, _ in written}
     if len(recorded) < len(ordered):
         recorded |= {row[0] for row in connection.execute(ALREADY_DONE_SQL, parameters)}
-    return recorded
+    return Recorded(recorded, promoted, sorted({row[6] for row in rows if row[6] is not None}))
 
 
 def _tallied(rows: Sequence[tuple[Any, ...]]) -> Tallies:
     """What became of the outcomes that were written: of one that is tried again `took_s` is None."""
     tallies = Tallies()
-    for _, _, status, reason, took_s, drift_s in rows:
+    for _, _, status, reason, took_s, drift_s, _ in rows:
         if took_s is None:
             tallies.add(RETRIED)
         else:

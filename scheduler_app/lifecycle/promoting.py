@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from . import notices
 from .specs import SpecCache
 
 LOCK_PLANS_SQL = """
@@ -96,7 +97,7 @@ LIMIT 1000
 def promote_locked(
     connection: psycopg.Connection[Any], specs: SpecCache, job_ids: Sequence[int]
 ) -> int:
-    """Make blocked executions of these jobs ready, oldest first, as many as the limits allow.
+    """Make blocked executions of these jobs ready, oldest first, as many as the limits allow, and tell the nodes.
 
     The caller's transaction holds the jobs' plans, so that nobody else counts at the same time.
     """
@@ -111,9 +112,19 @@ def promote_locked(
     free = {job_id: room for job_id, room in rooms.items() if room > 0}
     if not free:
         return 0
-    return connection.execute(
+    promoted = connection.execute(
         PROMOTE_SQL, {"job_ids": list(free), "rooms": list(free.values())}
     ).rowcount
+    if promoted:
+        notices.notify(connection, notices.READY)
+    return promoted
+
+
+def promote(connection: psycopg.Connection[Any], specs: SpecCache, job_ids: Sequence[int]) -> int:
+    """`promote_locked` in a transaction of its own, which waits for the plans."""
+    with connection.transaction():
+        connection.execute(LOCK_PLANS_SQL, {"job_ids": list(job_ids)})
+        return promote_locked(connection, specs, job_ids)
 
 
 def promote_blocked(connection: psycopg.Connection[Any], specs: SpecCache) -> int:

@@ -16,10 +16,10 @@ from django.db import connection
 from django.db.models import Count, F
 
 from scheduler_app import lifecycle
-from scheduler_app.lifecycle import Selection
+from scheduler_app.lifecycle import Run, Selection
 from scheduler_app.models import BulkOperation, Execution, Gap, Job, Node, NodeState, Status
 
-from .conftest import wait_for
+from .conftest import DEADLINE_S, wait_for
 
 EVERY_SECOND = "* * * * * *"
 
@@ -279,6 +279,21 @@ def test_run_now_is_picked_up_long_before_the_next_poll(start_node, make_job, fi
 
     finished(execution)
     assert time.monotonic() - began < 90
+
+
+@pytest.mark.parametrize("options", [{}, {"pooled": 1}], ids=["listening", "pooled"])
+def test_short_runs_that_wait_for_each_other_do_not_wait_for_the_tick(
+    start_node, make_job, options
+):
+    """Ticks, one a second, would take twice as long for them as there is time."""
+    runs = int(2 * DEADLINE_S)
+    job = make_job()
+    start_node(**options)
+
+    lifecycle.run_many([Run(job.pk)] * runs, by="tester")
+
+    done = job.executions.filter(status=Status.SUCCEEDED)
+    wait_for(lambda: done.count() == runs, what=f"{runs} runs, one after another")
 
 
 def test_polling_alone_is_enough_behind_a_pooler(start_node, make_job, finished):

@@ -26,14 +26,20 @@ def connection(transactional_db):
 
 
 @pytest.fixture
-def recorder(transactional_db) -> Recorder:
+def told() -> list[float]:
+    """In how many seconds something can be claimed, as the scheduler is told."""
+    return []
+
+
+@pytest.fixture
+def recorder(transactional_db, told: list[float]) -> Recorder:
     """Not started yet."""
     return Recorder(
         get_config(),
         SpecCache(),
         gauges=Gauges(),
         progress=lambda: ([], []),
-        on_retry=lambda seconds: None,
+        on_retry=told.append,
     )
 
 
@@ -140,3 +146,56 @@ def test_outcomes_wait_for_each_other_while_something_is_due_unless_somebody_wai
 
     assert Execution.objects.get().status == "succeeded"
     recorder.close(10)
+
+
+def succeeded(claimed: Claimed) -> Finished:
+    """A run of a job of the default overlap policy, over."""
+    now = database_now()
+    return Finished(
+        id=claimed.id,
+        token=claimed.token,
+        attempt=claimed.attempt,
+        job_id=claimed.job_id,
+        status="succeeded",
+        started_at=now,
+        finished_at=now,
+        limited=True,
+    )
+
+
+def test_what_waited_for_a_stored_outcome_is_ready_and_the_node_is_told_to_claim_it(
+    connection: psycopg.Connection, recorder: Recorder, told, make_job
+):
+    job = make_job()
+    lifecycle.run_many([lifecycle.Run(job.pk)] * 2, by="tester")
+    [claimed] = claim_all(connection)
+    recorder.start()
+
+    recorder.put(succeeded(claimed))
+
+    assert recorder.close(60)
+    assert list(job.executions.order_by("id").values_list("status", flat=True)) == [
+        *("succeeded", "ready")
+    ]
+    assert told == [0.0]
+
+
+def test_what_waits_is_left_to_a_tick_while_somebody_holds_the_plan(
+    connection: psycopg.Connection, recorder: Recorder, told, make_job, monkeypatch
+):
+    """The outcome itself is stored: it waits for nobody."""
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
+    job = make_job()
+    lifecycle.run_many([lifecycle.Run(job.pk)] * 2, by="tester")
+    [claimed] = claim_all(connection)
+    recorder.start()
+    with database.connect(get_config(), "holder") as holder, holder.transaction():
+        holder.execute("SELECT FROM scheduler_app_jobplan WHERE job_id = %s FOR UPDATE", [job.pk])
+
+        recorder.put(succeeded(claimed))
+
+        assert recorder.close(60)
+    assert list(job.executions.order_by("id").values_list("status", flat=True)) == [
+        *("succeeded", "blocked")
+    ]
+    assert told == []

@@ -155,6 +155,21 @@ def test_what_is_ready_costs_a_claim_and_what_is_running_costs_nothing(
     assert calls_of(scheduler.turn, session) == 1
 
 
+def test_a_turn_that_promotes_is_followed_by_one_that_claims(scheduler, session, make_job):
+    job = make_job()
+    lifecycle.run_many([lifecycle.Run(job.pk)] * 2, by="ann")
+    scheduler.turn()
+    # Whoever ran it died before what waits for it was let go.
+    job.executions.filter(status="running").update(status="succeeded", finished_at=database_now())
+    scheduler._next_housekeeping = 0.0
+
+    scheduler.turn()
+    assert set(job.executions.values_list("status", flat=True)) == {"succeeded", "ready"}
+    assert scheduler._wake.sleep(0)
+    scheduler.turn()
+    assert set(job.executions.values_list("status", flat=True)) == {"succeeded", "running"}
+
+
 def test_due_jobs_cost_the_same_however_many_there_are(scheduler, session, make_job):
     make_planned_jobs(20)
     scheduler.turn()  # with the chores, so that the next has none

@@ -183,7 +183,7 @@ def failure(claimed: Claimed, *, retry_s: float | None = None, **fields: Any) ->
 
 def finish(connection: Connection, *outcomes: Finished) -> set[int]:
     """Record outcomes; the ids of those that are recorded."""
-    return lifecycle.finish(connection, SpecCache(), outcomes)
+    return lifecycle.finish(connection, SpecCache(), outcomes).ids
 
 
 def rescue(connection: Connection, **options: Any) -> lifecycle.Rescued:

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 
 from scheduler_app import lifecycle
-from scheduler_app.lifecycle import LogPart, SpecCache
+from scheduler_app.lifecycle import LogPart, Run, SpecCache
 from scheduler_app.models import Execution, Job, LogChunk
 from scheduler_app.models.execution import LIVE
+from tests.wire import sent_by
 
 from .support import (
     NOON,
@@ -424,6 +425,57 @@ def test_an_outcome_that_promotes_nobody_leaves_the_next_to_the_tick(connection,
     assert lifecycle.promote_blocked(connection, SpecCache()) == 1
     assert status_of(waiting) == "ready"
     assert lifecycle.promote_blocked(connection, SpecCache()) == 0
+
+
+def test_who_waits_for_the_limit_of_a_job_that_others_seldom_wait_for_is_told_and_goes_next(
+    connection, clock
+):
+    """A run by hand waits whatever the overlap policy is; no plan is locked to find that out."""
+    job = make_job(schedule="@manual")
+    alone = make_job(schedule="@manual")
+    lifecycle.run_many([Run(job.pk)] * 3 + [Run(alone.pk)], by="ann")
+    ended = [
+        outcome(item, promotes=False, limited=True)
+        for item in claim(connection, make_node(connection))
+    ]
+    connection.execute(f"LISTEN {lifecycle.CHANNEL}")
+    specs = SpecCache()
+
+    recorded = lifecycle.finish(connection, specs, ended)
+    assert (len(recorded.ids), recorded.promoted, recorded.followed) == (2, 0, [job.pk])
+    assert statuses(job.executions.order_by("id")) == ["succeeded", "blocked", "blocked"]
+
+    assert lifecycle.promote(connection, specs, recorded.followed) == 1
+    assert lifecycle.promote(connection, specs, recorded.followed) == 0
+    assert statuses(job.executions.order_by("id")) == ["succeeded", "ready", "blocked"]
+    # Once for the three: only what can begin is told.
+    connection.execute("SELECT pg_notify(%s, 'end')", [lifecycle.CHANNEL])
+    assert [note.payload for note in connection.notifies(timeout=5, stop_after=2)] == [
+        *("ready", "end")
+    ]
+
+
+def test_to_look_for_who_waits_is_no_statement_more(connection, clock):
+    node = make_node(connection)
+    specs = SpecCache()
+    counts = []
+    for limited in (True, False):
+        make_execution(make_job(schedule="@manual"))
+        [claimed] = claim(connection, node)
+        with sent_by(connection) as sent:
+            lifecycle.finish(connection, specs, [outcome(claimed, promotes=False, limited=limited)])
+        counts.append((sent.statements, sent.transactions))
+
+    assert counts[0] == counts[1]
+
+
+def test_the_tick_tells_the_nodes_what_it_promotes(connection, clock):
+    make_execution(make_job(schedule="@manual"), status="blocked")
+    connection.execute(f"LISTEN {lifecycle.CHANNEL}")
+
+    assert lifecycle.promote_blocked(connection, SpecCache()) == 1
+
+    assert [note.payload for note in connection.notifies(timeout=5, stop_after=1)] == ["ready"]
 
 
 def test_a_raised_limit_lets_more_go_at_the_next_tick(connection, clock):

@@ -365,6 +365,21 @@ def waiting(connection: Connection) -> None:
     )
 
 
+def held_and_waited_for(connection: Connection) -> list[lifecycle.Claimed]:
+    """One execution each of the same hundred jobs, that a node has taken."""
+    waiting(connection)
+    connection.execute(
+        """
+        INSERT INTO scheduler_app_execution
+            (job_id, revision_id, trigger, scheduled_for, run_after, queue, priority, status)
+        SELECT job_id, revision_id, 'manual', scheduler_now(), scheduler_now() - interval '1 hour', 'default', 100,
+            'ready'
+        FROM (SELECT * FROM scheduler_app_jobplan ORDER BY job_id LIMIT 100) AS plan
+        """
+    )
+    return claim(connection, make_node(connection), limit=100)
+
+
 def pauses_over(connection: Connection) -> None:
     """Ten jobs."""
     connection.execute(
@@ -407,14 +422,22 @@ def record(connection: Any, items: list[lifecycle.Claimed]) -> None:
         outcome(item, log=(LogPart(item.id, item.token, 1, 0, "x"),), promotes=True)
         for item in items[:50]
     ] + [failure(item, retry_s=60) for item in items[50:]]
-    assert len(lifecycle.finish(connection, SpecCache(), outcomes)) == 100
+    assert len(lifecycle.finish(connection, SpecCache(), outcomes).ids) == 100
+
+
+def record_before_others(connection: Any, items: list[lifecycle.Claimed]) -> None:
+    """All have a limit, which ten more of their job wait for."""
+    outcomes = [outcome(item, promotes=False, limited=True) for item in items]
+    recorded = lifecycle.finish(connection, SpecCache(), outcomes)
+    assert len(recorded.followed) == 100
+    assert lifecycle.promote(connection, SpecCache(), recorded.followed) == 100
 
 
 def record_again(connection: Any, items: list[lifecycle.Claimed]) -> None:
     """The answer to the first try was lost."""
     outcomes = [outcome(item) for item in items]
     lifecycle.finish(connection, SpecCache(), outcomes)
-    assert len(lifecycle.finish(connection, SpecCache(), outcomes)) == 100
+    assert len(lifecycle.finish(connection, SpecCache(), outcomes).ids) == 100
 
 
 def show_progress(connection: Any, items: list[lifecycle.Claimed]) -> None:
@@ -500,6 +523,12 @@ STEPS = {
         rows=200,
     ),
     "finish": Step(held, record, {PRIMARY, PLAN, JOB, "execution_live"}, rows=2000),
+    "finish before others": Step(
+        held_and_waited_for,
+        record_before_others,
+        {PRIMARY, PLAN, "execution_blocked", "execution_live"},
+        rows=6000,
+    ),
     "finish again": Step(held, record_again, {PRIMARY}, rows=2000),
     "progress": Step(held, show_progress, {PRIMARY}, rows=500),
     "hand back": Step(held, give_back, {PRIMARY, PLAN, JOB}, rows=1000),
