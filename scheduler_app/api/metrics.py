@@ -176,7 +176,7 @@ def _queues(depths: list[QueueDepth]) -> Iterator[Metric]:
     )
     age = _gauge(
         "backlog_age_seconds",
-        "For how long the oldest execution that is ready waits, by queue.",
+        "For how long the oldest execution that could start has waited, by queue.",
         ["queue"],
     )
     for depth in fullest[:QUEUES_SHOWN]:

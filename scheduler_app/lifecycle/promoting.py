@@ -69,7 +69,10 @@ WITH free AS MATERIALIZED (
     ) AS waiting
 )
 UPDATE scheduler_app_execution
-SET status = 'ready', reason = ''
+SET
+    status = 'ready',
+    reason = '',
+    run_after = GREATEST(run_after, scheduler_now())   -- late is what could have begun; before, it could not
 WHERE id IN (
     SELECT waiting.id
     FROM (

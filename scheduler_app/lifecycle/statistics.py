@@ -17,6 +17,7 @@ from django.db import connections
 from scheduler_app.access.ownership import current_view, in_sql
 from scheduler_app.conf import get_config
 from scheduler_app.models import database_now
+from scheduler_app.models.pause import SCOPE_IS_PAUSED
 from scheduler_app.rules.fingerprints import fingerprint, last_own_place
 
 LAST_RUNS = 100
@@ -172,30 +173,36 @@ LEFT JOIN scheduler_app_node AS node ON node.id = recent.node_id
 """
 
 # Per queue as far as the count goes; the oldest of each priority stands first in the index.
-QUEUES_SQL = """
+QUEUES_SQL = f"""
 WITH waiting AS MATERIALIZED (
-    SELECT queue, run_after
+    SELECT queue, job_id, run_after
     FROM scheduler_app_execution
-    WHERE status = 'ready' AND run_after <= scheduler_now() AND {only}
+    WHERE status = 'ready' AND run_after <= scheduler_now() AND {{only}}
     ORDER BY priority DESC, run_after, id
     LIMIT %(limit)s
 ), held AS MATERIALIZED (
     SELECT queue
     FROM scheduler_app_execution
-    WHERE status = 'blocked' AND {only}
+    WHERE status = 'blocked' AND {{only}}
     LIMIT %(limit)s
 ), busy AS MATERIALIZED (
     SELECT queue
     FROM scheduler_app_execution
-    WHERE status = 'running' AND {only}
+    WHERE status = 'running' AND {{only}}
     LIMIT %(limit)s
 )
 SELECT
     queue, sum(waiting)::int, sum(blocked)::int, sum(running)::int,
     extract(epoch FROM scheduler_now() - min(oldest))::float8
 FROM (
-    SELECT queue, count(*) AS waiting, 0 AS blocked, 0 AS running, min(run_after) AS oldest
-    FROM waiting GROUP BY queue
+    SELECT
+        queue, sum(waiting) AS waiting, 0 AS blocked, 0 AS running,
+        min(CASE WHEN NOT {SCOPE_IS_PAUSED} THEN oldest END) AS oldest
+    FROM (   -- pauses go by queue and by job, and are looked at once for each
+        SELECT queue, job_id, count(*) AS waiting, min(run_after) AS oldest
+        FROM waiting GROUP BY queue, job_id
+    ) AS execution
+    GROUP BY queue
     UNION ALL
     SELECT queue, 0, count(*), 0, NULL FROM held GROUP BY queue
     UNION ALL
@@ -343,11 +350,11 @@ class QueueDepth:
 
     queue: str
     waiting: int
-    """Ready, and due."""
+    """Ready, and due; a pause of its queue, a tag or everything may hold it back."""
     blocked: int
     running: int
     oldest_s: float | None
-    """For how long the oldest waits; None when nothing does."""
+    """For how long the oldest waits that no pause holds back; None when nothing does."""
 
 
 @dataclass(frozen=True, slots=True)

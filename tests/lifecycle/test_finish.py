@@ -11,6 +11,7 @@ from scheduler_app import lifecycle
 from scheduler_app.lifecycle import LogPart, Run, SpecCache
 from scheduler_app.models import Execution, Job, LogChunk
 from scheduler_app.models.execution import LIVE
+from scheduler_app.models.vitals import read_vitals
 from tests.wire import sent_by
 
 from .support import (
@@ -476,6 +477,27 @@ def test_the_tick_tells_the_nodes_what_it_promotes(connection, clock):
     assert lifecycle.promote_blocked(connection, SpecCache()) == 1
 
     assert [note.payload for note in connection.notifies(timeout=5, stop_after=1)] == ["ready"]
+
+
+def test_who_is_let_go_is_late_from_then_on_and_waits_behind_who_could_begin_before(
+    connection, clock
+):
+    job = make_job(schedule="@manual", max_running=2)
+    waited = make_execution(job, status="blocked")
+    later = make_execution(job, status="blocked", run_after=after_noon(600))
+    other = make_execution(run_after=after_noon(250))
+
+    clock.tick(300)
+    assert lifecycle.promote_blocked(connection, SpecCache()) == 2
+
+    waited.refresh_from_db()
+    later.refresh_from_db()
+    assert (waited.status, waited.run_after) == ("ready", after_noon(300))
+    assert waited.scheduled_for == NOON
+    assert (later.status, later.run_after) == ("ready", after_noon(600))
+    clock.tick(2)
+    assert read_vitals(lease_s=15).ready_age_s == 52
+    assert [item.id for item in claim(connection, make_node(connection))] == [other.pk, waited.pk]
 
 
 def test_a_raised_limit_lets_more_go_at_the_next_tick(connection, clock):

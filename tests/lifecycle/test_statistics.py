@@ -7,8 +7,10 @@ from datetime import timedelta
 import pytest
 from django.db import connection as django_connection
 
+from scheduler_app import lifecycle
 from scheduler_app.lifecycle import statistics
 from scheduler_app.models import Execution, Node, Status, Trigger
+from scheduler_app.models.vitals import read_vitals
 
 from .support import ClusterClock, after_noon, make_execution, make_job
 
@@ -230,6 +232,24 @@ def test_queues_tell_how_much_waits_and_for_how_long(clock: ClusterClock):
         statistics.QueueDepth("reports", waiting=0, blocked=0, running=1, oldest_s=None),
     ]
     assert statistics.queue_depths(job_ids=[job.pk + 1]) == []
+
+
+@pytest.mark.parametrize("scope", [("queue", "mail"), ("tag", "x"), ("all", "")])
+def test_what_a_pause_holds_back_waits_and_is_not_late_as_health_says_too(
+    clock: ClusterClock, scope: tuple[str, str]
+):
+    held = make_job(schedule="@manual", tags=["x"])
+    make_execution(held, queue="mail", run_after=after_noon(-900))
+    if scope[0] != "all":
+        make_execution(queue="reports", run_after=after_noon(-20))
+    assert statistics.queue_depths()[0].oldest_s == 900
+    lifecycle.pause_scope(*scope, by="ann")
+
+    depths = statistics.queue_depths()
+    ages = {depth.queue: depth.oldest_s for depth in depths}
+    assert ages == ({"mail": None} if scope[0] == "all" else {"mail": None, "reports": 20})
+    assert all(depth.waiting == 1 for depth in depths)
+    assert read_vitals(lease_s=15).ready_age_s == ages.get("reports")
 
 
 # --- Cost -------------------------------------------------------------------------------------

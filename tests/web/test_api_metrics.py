@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from scheduler_app import lifecycle
 from scheduler_app.api.metrics import OTHER_QUEUES, QUEUES_SHOWN
 from scheduler_app.models import Tally, database_now
 
@@ -66,6 +68,18 @@ def test_the_gauges_say_how_it_is() -> None:
     assert found["scheduler_backlog"]["default", "blocked"] == 1
     assert found["scheduler_backlog_age_seconds"]["mail",] > 0
     assert sum(found["scheduler_health"].values()) == 1
+
+
+def test_what_a_pause_holds_back_waits_and_is_not_late() -> None:
+    waiting(queue="mail", run_after=database_now() - timedelta(seconds=400))
+    assert scrape()["scheduler_backlog_age_seconds"]["mail",] >= 400
+    lifecycle.pause_scope("queue", "mail", by="ana")
+
+    found = scrape()
+
+    assert found["scheduler_backlog"]["mail", "ready"] == 1
+    assert found["scheduler_backlog_age_seconds"]["mail",] == 0
+    assert found["scheduler_ready_age_seconds"] == {(): 0}
 
 
 def test_counters_and_histograms_add_up_over_their_stripes() -> None:
