@@ -53,16 +53,21 @@ RETURNING throttle.count
 
 REST_OF_MINUTE_SQL = "SELECT (60 - extract(epoch FROM scheduler_now()) %% 60)::float8"
 
+# Full is what COUNT_SQL would count no more into: what it does not count must not pass either.
 SPENT_SQL = """
+WITH clock AS (
+    SELECT floor(extract(epoch FROM scheduler_now()) / 60)::bigint AS minute,
+        1 - (extract(epoch FROM scheduler_now()) / 60) %% 1 AS still_counts
+)
 SELECT EXISTS (
     SELECT
-    FROM scheduler_app_throttle
+    FROM scheduler_app_throttle AS throttle, clock
     WHERE key = %(key)s
-      AND CASE minute - floor(extract(epoch FROM scheduler_now()) / 60)::bigint
-          WHEN 0 THEN count
-          WHEN -1 THEN count * (1 - (extract(epoch FROM scheduler_now()) / 60) %% 1)
+      AND CASE throttle.minute
+          WHEN clock.minute THEN count + before * still_counts
+          WHEN clock.minute - 1 THEN count * still_counts
           ELSE 0
-      END >= %(limit)s
+      END > %(limit)s - 1
 )
 """
 

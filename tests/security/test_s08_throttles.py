@@ -45,13 +45,20 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def limits(settings):
-    """Set the limits of one test."""
+def limits(db, settings):
+    """Set the limits of one test, at half past twelve and half a minute: no minute ends while it counts."""
 
     def change(**values):
         settings.SCHEDULER = {**settings.SCHEDULER, **values}
 
-    return change
+    set_clock(30)
+    yield change
+    replace_clock("SELECT statement_timestamp()")
+
+
+def set_clock(second: int) -> None:
+    """So many seconds after half past twelve, where it stands still."""
+    replace_clock(f"SELECT timestamptz '2030-01-01 12:30+00' + interval '{second} s'")
 
 
 def test_s08_a_flood_of_runs_is_answered_429_and_makes_no_more_rows(limits) -> None:
@@ -289,7 +296,7 @@ def test_s08_the_window_slides(limits) -> None:
     user = make_user("viewer")
 
     def at(second: int, count: int) -> int:
-        replace_clock(f"SELECT timestamptz '2030-01-01 12:00+00' + interval '{second} s'")
+        set_clock(second)
         done = 0
         with calling(Somebody(user)), suppress(throttling.TooOften):
             for _ in range(count):
@@ -297,14 +304,40 @@ def test_s08_the_window_slides(limits) -> None:
                 done += 1
         return done
 
-    try:
-        assert at(30, 20) == 10
-        assert at(59, 5) == 0
-        # Three quarters of the minute before still count.
-        assert at(75, 20) == 2
-        assert at(200, 20) == 10
-    finally:
-        replace_clock("SELECT statement_timestamp()")
+    assert at(30, 20) == 10
+    assert at(59, 5) == 0
+    # Three quarters of the minute before still count.
+    assert at(75, 20) == 2
+    assert at(200, 20) == 10
+
+
+@pytest.mark.parametrize(("second", "more"), [(75, 1), (80, 1), (100, 2)])
+def test_s08_no_guess_goes_uncounted_in_the_minute_after(limits, second: int, more: int) -> None:
+    """Of four before, 3, 2.67 or 1.33 still count."""
+    limits(login_failures_per_minute=4)
+
+    def guess(times: int) -> int:
+        done = 0
+        with suppress(throttling.TooOften):
+            for _ in range(times):
+                throttling.refuse_guessing("192.0.2.1")
+                throttling.note_failed_login("192.0.2.1")
+                done += 1
+        return done
+
+    assert guess(20) == 4
+    set_clock(second)
+    assert guess(20) == more
+
+
+def test_s08_what_is_counted_last_is_looked_at_with_the_minute_before(limits) -> None:
+    limits(runs_per_minute=10)
+    with calling(Somebody(make_user("viewer"))):
+        throttling.spend(throttling.RUNS, 10)
+        set_clock(90)
+        throttling.spend(throttling.RUNS, 5)
+        with throttling.counted_last(), pytest.raises(throttling.TooOften):
+            throttling.spend(throttling.RUNS)
 
 
 @pytest.mark.django_db(transaction=True)
