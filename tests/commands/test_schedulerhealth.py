@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -64,8 +65,8 @@ def test_trouble_is_told_and_counts_when_asked_to_be_strict():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"heartbeat_at": 100}, "No heartbeat for 100 s"),
-        ({"last_tick_at": 100}, "not completed a turn for 100 s"),
+        ({"heartbeat_at": 100}, r"No heartbeat for 1\d\d s"),
+        ({"last_tick_at": 100}, r"not completed a turn for 1\d\d s"),
         ({"state": "dead", "state_reason": "no heartbeat since"}, "It is dead: no heartbeat"),
     ],
 )
@@ -75,7 +76,7 @@ def test_a_node_that_does_not_work_is_down_with_the_reason(fields, words):
     code, text = check("--node", "n")
 
     assert code == 1
-    assert words in text
+    assert re.search(words, text)
 
 
 def test_of_nodes_with_one_name_the_newest_counts():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from urllib.parse import urljoin
 
@@ -53,10 +54,11 @@ def test_the_list_says_who_lives_ticks_and_is_busy() -> None:
     text = Browser(*VIEWER).open(NODES).main
 
     for part in (
-        *("web-1", "Active", "2 s ago", "3 of 10", "imports, mail", "2030.1", "polling"),
+        *("web-1", "3 of 10", "imports, mail", "2030.1"),
         *("web-2", "Dead", "no heartbeat since noon"),
     ):
         assert part in text
+    assert re.search(r"Active polling \d+ s ago", text)
 
 
 def test_a_node_that_calls_itself_active_but_is_silent_or_stuck_is_seen() -> None:
@@ -173,7 +175,7 @@ def test_every_page_warns_while_no_node_ticks(path: str) -> None:
 
     assert ALARM in browser.open(path).text
     node = make_node(last_tick_at=database_now() - timedelta(minutes=5))
-    assert "5 min ago" in browser.open(path).text
+    assert re.search(r"5 min( \d+ s)? ago", browser.open(path).text)
     Node.objects.filter(pk=node.pk).update(last_tick_at=database_now())
     assert ALARM not in browser.open(path).text
     Node.objects.update(state=NodeState.STOPPED, finished_at=database_now())

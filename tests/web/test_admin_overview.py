@@ -114,12 +114,14 @@ def test_what_is_overdue_is_said_to_be_and_what_is_paused_or_skipped_is_not_up_n
 
 def test_the_charts_have_a_table_with_the_same_figures() -> None:
     job = make_job()
+    # All of them in one minute.
+    moment = minutes_ago(7).replace(second=10)
     for number in range(3):
         make_execution(
             job,
             attempt=1,
-            scheduled_for=minutes_ago(7) + timedelta(seconds=number / 10),
-            started_at=minutes_ago(7) + timedelta(seconds=number / 10 + 0.5),
+            scheduled_for=moment + timedelta(seconds=number / 10),
+            started_at=moment + timedelta(seconds=number / 10 + 0.5),
         )
 
     page = Browser(*VIEWER).open("/admin/")
