@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_app.rules.ansi import COLOURS, STYLES, coloured
@@ -33,6 +33,7 @@ def test_a_style_goes_on_in_the_next_text() -> None:
     assert list(coloured(" end", style)) == [("bold red", " end"), ("bold red", "")]
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(st.text(alphabet="\x1b[]\x9bm0123456789;:<x\n"))
 def test_whatever_was_printed_the_styles_are_known_words(text: str) -> None:
     for style, piece in coloured(text):

@@ -407,7 +407,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(JSON_VALUES)
 def test_every_made_up_value_can_be_stored_and_is_stable(value):
     kept = storable_json(value)
@@ -416,7 +416,7 @@ def test_every_made_up_value_can_be_stored_and_is_stable(value):
     assert storable_json(kept) == kept
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(st.text(), st.integers(0, 200))
 def test_every_made_up_text_is_cut_to_its_limit(text, limit):
     assert len(storable_text(text, limit)) <= limit
@@ -695,7 +695,7 @@ SCALARS = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.lists(SCALARS) | st.dictionaries(SCALARS, SCALARS) | st.lists(st.lists(SCALARS)))
 def test_a_glance_says_what_a_thorough_look_says(value):
     at_a_glance = storable._is_small_and_plain(value, MAX_BYTES)
