@@ -223,10 +223,14 @@ def test_a_term_from_elsewhere_is_meant_for_the_node_and_one_after_the_request_e
     assert run.ending is None
 
     run.execution.stop()
-    time.sleep(0.3)
-    os.kill(run.child.pid, signal.SIGTERM)
 
-    wait_for(lambda: run.ending, what="the end")
+    def end_it() -> Ending | None:
+        # Again and again: it has no effect until the request has arrived.
+        with suppress(ProcessLookupError):
+            os.kill(run.child.pid, signal.SIGTERM)
+        return run.ending
+
+    wait_for(end_it, what="the end")
     assert "signal 15" in run.ending.error
 
 

@@ -83,7 +83,7 @@ def test_attempts_are_bounded(start_node, run):
 
 
 def test_a_timeout_ends_code_that_listens_and_code_that_does_not(start_node, run, tmp_path):
-    start_node("--threads", "2", kill_grace=0.3)
+    start_node("--threads", "2", kill_grace=2)
     path = str(tmp_path / "side.log")
 
     listening = run("note_slowly", {"path": path, "seconds": 600}, timeout_s=0.3)

@@ -77,7 +77,7 @@ def log_of(execution) -> str:
 def has_ended(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except OSError:  # gone before it was opened, or between that and the reading
         return True
 
 

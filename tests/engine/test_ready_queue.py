@@ -124,6 +124,7 @@ def test_few_workers_begin_with_short_work_and_more_come_while_the_process_has_t
     queue = ReadyQueue()
     crew = Crew(queue, 9)
     try:
+        crew.wait_until_idle()
         queue.balance(few=True, saturated=True)
         queue.put([claimed(number) for number in range(12)])
         assert crew.has_taken(1)

@@ -221,7 +221,7 @@ if sys.argv[2] == "stay":
 def has_ended(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except OSError:  # gone before it was opened, or between that and the reading
         return True
 
 
