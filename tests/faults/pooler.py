@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from jobscheduler.embeddeddb.server import PORT, as_user
 from scheduler_app.management.drill.nodes import wait_until
+from tests.ports import free_port
 
 from .cluster import PATIENCE_S, Cluster
 
@@ -33,8 +34,7 @@ class Pooler:
     """A context manager; `address` is where it listens."""
 
     def __init__(self, cluster: Cluster) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.address: tuple[str, int] = ("127.0.0.1", probe.getsockname()[1])
+        self.address = ("127.0.0.1", free_port())
         self._server = cluster.server
         self._config = cluster.directory / f"pgbouncer-{self.address[1]}.ini"
         self._config.write_text(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from urllib.parse import urlencode
 
 from scheduler_app.management.drill.nodes import wait_until
 from scheduler_app.management.drill.prepare import OPERATOR
+from tests.ports import free_port
 
 from .cluster import PATIENCE_S, ROOT, Stage
 
@@ -38,8 +38,7 @@ class Web:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._log = (stage.directory / "web.log").open("wb")
         credentials = base64.b64encode(f"{OPERATOR}:{OPERATOR}".encode()).decode()
         self._headers = {

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from jobscheduler.embeddeddb.server import EmbeddedServer
+from tests.ports import free_port
 
 from .conftest import ROOT
 
@@ -70,13 +71,6 @@ class Run:
 
     def wait(self) -> int:
         return self.process.wait(PATIENCE)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def processes_of(directory: Path) -> list[str]:
