@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -12,6 +13,14 @@ from pytest_django.live_server_helper import LiveServer
 from jobscheduler.middleware import POLICY
 
 from .support import PATIENCE_MS, OpenPage, Trap
+
+
+def wait_for(question: Callable[[], bool], page: Page, trap: Trap) -> None:
+    """Until what the browser reports in its own time has arrived."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not question():
+        assert time.monotonic() < deadline, trap.found
+        page.wait_for_timeout(20)
 
 
 def test_an_administrator_is_logged_in_and_the_pages_are_served_under_the_policy(page: Page):
@@ -59,10 +68,7 @@ def test_the_trap_springs(open_page: OpenPage, trap: Trap, script, caught):
 
     page.evaluate(f"() => {{ {script} }}")
 
-    deadline = time.monotonic() + PATIENCE_MS / 1000
-    while not any(caught in problem for problem in trap.problems):
-        assert time.monotonic() < deadline, trap.found
-        page.wait_for_timeout(20)
+    wait_for(lambda: any(caught in problem for problem in trap.problems), page, trap)
     trap.found.clear()
 
 
@@ -80,8 +86,10 @@ def test_the_trap_springs_for_an_inline_script_of_the_page_itself(
 
     page.goto("/inline")
 
-    violations = [text for text in trap.problems if text.startswith("violation")]
-    assert len(violations) == 3, trap.problems
+    def violations() -> list[str]:
+        return [text for text in trap.problems if text.startswith("violation")]
+
+    wait_for(lambda: len(violations()) == 3, page, trap)
     trap.found.clear()
 
 
@@ -98,14 +106,14 @@ def test_the_trap_springs_for_a_request_to_another_host(
 
     page.goto("/elsewhere")
 
-    assert "request to another host: http://127.0.0.1:9/" in trap.problems
+    wait_for(lambda: "request to another host: http://127.0.0.1:9/" in trap.problems, page, trap)
     trap.found.clear()
 
 
 def test_what_a_test_provokes_can_be_forgiven(open_page: OpenPage, trap: Trap):
     trap.forgive("status of 404")
 
-    open_page("/admin/nowhere/")
+    page = open_page("/admin/nowhere/")
 
-    assert trap.found
+    wait_for(lambda: bool(trap.found), page, trap)
     assert trap.problems == []
