@@ -72,7 +72,7 @@ def test_the_part_of_the_schedule_that_is_wrong_is_named(author: Browser) -> Non
 def test_what_an_edit_changes_stands_beside_what_was(author: Browser) -> None:
     now = database_now()
     other = make_job(name="the other one", schedule="0 * * * *")
-    hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=2)
     JobPlan.objects.filter(job=other).update(dirty=False, next_fire_at=hour)
     job = make_job(schedule="0 0 * * *")
     make_execution(job, status=Status.READY)

@@ -155,7 +155,7 @@ def test_who_saw_an_older_page_skips_nothing() -> None:
 
 def test_a_fire_time_that_will_not_run_says_why_among_the_next() -> None:
     job = make_job(schedule="0 * * * *", tags=["db"])
-    moment = database_now().replace(minute=0, second=0, microsecond=0) + timedelta(hours=2)
+    moment = database_now().replace(minute=0, second=0, microsecond=0) + timedelta(hours=3)
     JobPlan.objects.filter(job=job).update(dirty=False, skip_at=moment, skip_by="ben")
     lifecycle.pause_scope("tag", "db", by="carl", reason="DB work", until=moment)
 

@@ -456,10 +456,10 @@ def test_resuming_can_make_up_for_what_was_missed(admin: ApiClient) -> None:
 
 @pytest.mark.parametrize(("run", "would_run"), [("none", 0), ("last", 1), ("all", 3)])
 def test_what_a_resume_would_run_is_said_before(admin: ApiClient, run: str, would_run: int) -> None:
-    job = make_job(name="a", schedule="@hourly")
+    now = database_now()
+    job = make_job(name="a", schedule="@every 1h", anchor_at=now - timedelta(minutes=30))
     admin.post(f"{API}/jobs/a/pause")
-    three_hours_ago = database_now() - timedelta(hours=3)
-    Job.objects.filter(pk=job.pk).update(paused_at=three_hours_ago)
+    Job.objects.filter(pk=job.pk).update(paused_at=now - timedelta(hours=3))
     Job.objects.filter(pk=job.pk).update(updated_at=F("paused_at"))
 
     answer = admin.post(f"{API}/jobs/a/resume", {"run": run, "dry_run": True})
