@@ -242,15 +242,15 @@ def test_of_many_at_once_with_one_key_one_is_done_and_all_hear_of_it(
 
 
 @pytest.fixture
-def half_a_second(settings: Any) -> Iterator[None]:
+def two_seconds(settings: Any) -> Iterator[None]:
     """For a query of a page."""
-    settings.SCHEDULER = {**settings.SCHEDULER, "web_statement_timeout": 0.5}
+    settings.SCHEDULER = {**settings.SCHEDULER, "web_statement_timeout": 2}
     yield
     connection.close()
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("half_a_second")
+@pytest.mark.usefixtures("two_seconds")
 def test_who_would_wait_for_longer_than_a_query_may_take_is_told_so(database_url: str) -> None:
     admin = client_of("admin")
     make_job(name="a")
