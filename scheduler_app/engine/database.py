@@ -96,21 +96,29 @@ class DatabaseClock:
     """
 
     def __init__(self) -> None:
-        self._reading: tuple[datetime, float] | None = None
+        self._reading: tuple[datetime, float, float] | None = None
+        """The moment of an answer, and when it was asked for and arrived on the monotonic clock."""
         self._leapt_at = -math.inf
 
-    def set(self, now: datetime) -> None:
-        """Take over the moment of an answer that has just arrived."""
+    def set(self, now: datetime, asked_at: float) -> None:
+        """Take over the moment of an answer that has just arrived, asked for at `asked_at` on the monotonic clock."""
         at = time.monotonic()
         if self._reading is not None:
-            before, before_at = self._reading
-            leap_s = (now - before).total_seconds() - (at - before_at)
+            before, before_asked_at, before_at = self._reading
+            went_s = (now - before).total_seconds()
+            # Both were read at some moment between question and answer: a leap is what that does not explain.
+            ahead_s = went_s - (at - before_asked_at)
+            behind_s = went_s - (asked_at - before_at)
+            leap_s = ahead_s if ahead_s > 0 else min(behind_s, 0.0)
             if abs(leap_s) > LEAP_S:
                 self._leapt_at = at
                 logger.warning(
-                    "the database's clock leapt, or this process stood still by_s=%.1f", leap_s
+                    "the database's clock leapt, or this machine was suspended by_s=%.1f", leap_s
                 )
-        self._reading = (now, at)
+            elif at - asked_at > LEAP_S:
+                # It says less than the one before: behind it a leap could hide.
+                return
+        self._reading = (now, asked_at, at)
 
     @property
     def steady_s(self) -> float:
@@ -121,7 +129,7 @@ class DatabaseClock:
         """The database's time by the last answer; raises RuntimeError before there was one."""
         if self._reading is None:
             raise RuntimeError("The database has not told its time yet.")
-        moment, at = self._reading
+        moment, _, at = self._reading
         return moment + timedelta(seconds=time.monotonic() - at)
 
 

@@ -104,7 +104,7 @@ class Heartbeat:
                 break
             self._gauges.turned("heartbeat", self._config.heartbeat_interval)
             self._trusted_from = asked
-            self._clock.set(contact.now)
+            self._clock.set(contact.now, asked)
             if contact.drain_requested:
                 self._on_drain_requested(contact.drain_requested_by)
             self._wake.sleep(self._config.heartbeat_interval)

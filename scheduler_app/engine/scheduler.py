@@ -120,8 +120,9 @@ class Scheduler:
         self._hears_of_others()  # the look tells all of them
         if self._check_queue.is_set():
             self._take_back_held()
+        asked_at = time.monotonic()
         outlook, chores = self._session.call(self._look)
-        self._clock.set(outlook.now)
+        self._clock.set(outlook.now, asked_at)
         is_due = outlook.next_fire_at is not None and outlook.next_fire_at <= outlook.now
         decided = lifecycle.Fired()
         if outlook.edited:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from typing import Any
 
 from scheduler_app.conf import SchedulerConfig
@@ -22,7 +23,7 @@ def test_what_was_claimed_before_the_lease_was_lost_does_not_begin():
     holding = [False]
     outcomes: queue.Queue[Any] = queue.Queue()
     clock = DatabaseClock()
-    clock.set(NOON)
+    clock.set(NOON, time.monotonic())
     config, gauges = SchedulerConfig(), Gauges()
     pool = Pool(
         config,
