@@ -7,13 +7,13 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import psycopg
-from django.db import connections
+from django.db import connections, transaction
 
 from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import LEAP_S
@@ -31,6 +31,8 @@ DEADLINE_S = 10.0
 STATEMENT_TIMEOUT = "9s"
 LOCK_TIMEOUT = "5s"
 IDLE_IN_TRANSACTION_TIMEOUT = "30s"
+DJANGOS_LOCK_TIMEOUT = "2s"
+"""For questions over Django's connection: a thread that could run something waits for the answer."""
 
 PLANNER_SETTINGS = {
     # Statistics say that hardly a row is ready or running, which is true at one moment and wrong at the next. A plan
@@ -260,6 +262,20 @@ class Session:
             self._trouble_since = None
             self._backoff_s = FIRST_BACKOFF_S
             self._gauges.troubled(self._role, None)
+
+
+@contextmanager
+def within_deadline(alias: str) -> Iterator[None]:
+    """A transaction on this thread's connection of Django's that takes no longer than a call of the engine's own."""
+    django = connections[alias]
+    django.ensure_connection()
+    with watchdog.within(DEADLINE_S, django.connection), transaction.atomic(using=alias):
+        with django.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)",
+                [STATEMENT_TIMEOUT, DJANGOS_LOCK_TIMEOUT],
+            )
+        yield
 
 
 def connect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -208,23 +209,42 @@ class Pool:
                     self._on_outcome(outcome)
                     was_replaced = False
                     del self._attempts[key]
-                    took = time.monotonic() - attempt.began
-                    if self._usual_s is None:
-                        self._usual_s = took
-                        self._measured.set()
-                    else:
-                        self._usual_s += (took - self._usual_s) / 16
+                    if attempt.began < math.inf:
+                        took = time.monotonic() - attempt.began
+                        if self._usual_s is None:
+                            self._usual_s = took
+                            self._measured.set()
+                        else:
+                            self._usual_s += (took - self._usual_s) / 16
             if was_replaced:
                 return
             self._on_idle()
 
     def _run(self, attempt: Attempt) -> Finished | HandBack:
         try:
+            if attempt.began == math.inf:
+                outcome = runner.prepare(
+                    attempt, self._clock, self._config, self._node_name
+                ) or self._begin(attempt)
+                if outcome is not None:
+                    return outcome
             return runner.run(attempt, self._clock, self._config, self._node_name)
         except BaseException:
             # The runner's own mistake; the worker and the record must survive it.
             logger.exception("the runner failed execution=%s", attempt.claimed.id)
             return runner.internal_error(attempt, self._clock, self._node_name)
+
+    def _begin(self, attempt: Attempt) -> Finished | HandBack | None:
+        """What it waited for is there: it starts now, unless it was stopped or others may have it meanwhile."""
+        with self._lock:
+            if attempt.stop_cause is None and not self._holds_lease():
+                attempt.stop_cause = StopCause.FENCE
+            if attempt.stop_cause is None and not attempt.abandoned:
+                attempt.began_at, attempt.began = self._clock.now(), time.monotonic()
+                return None
+        if attempt.stop_cause is StopCause.CANCEL:
+            return runner.cancelled(attempt, self._clock)
+        return runner.interrupted(attempt, self._clock)
 
     def _balance(self) -> None:
         """More threads help as long as the process does not keep a core busy: what they do must be waiting, then."""
@@ -248,7 +268,9 @@ class Pool:
                 overdue = now - attempt.began - attempt.claimed.spec.timeout_s
                 if overdue >= 0 and attempt.stop_cause in (None, StopCause.FENCE):
                     self._stop(attempt, StopCause.TIMEOUT)
-                if attempt.stop_cause in (StopCause.TIMEOUT, StopCause.CANCEL):
+                # What has not begun ends by itself, as soon as what it waits for has come or failed.
+                has_begun = attempt.began < math.inf
+                if has_begun and attempt.stop_cause in (StopCause.TIMEOUT, StopCause.CANCEL):
                     self._insist(attempt, now - attempt.stopped_at - self._config.kill_grace)
 
     def _fence(self) -> None:

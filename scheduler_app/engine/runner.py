@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import logging
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 from django.db import Error
 
-from scheduler_app.access.owners import Owners
+from scheduler_app.access.owners import NotKnown, Owners
 from scheduler_app.conf import SchedulerConfig
 from scheduler_app.lifecycle import Claimed, Finished, HandBack, LogPart
 from scheduler_app.rules.retrying import may_retry, retry_delay_s
@@ -21,7 +22,7 @@ from scheduler_app.targets.base import CurrentExecution
 
 from . import capture
 from .children import Child, Children, NoChild
-from .database import DatabaseClock
+from .database import DatabaseClock, within_deadline
 from .performing import UNKNOWN_TARGET, Ending, close_connections, perform, raised
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ OWNER_DELAY_S = 5.0
 FAILURES_KEPT_CHARS = 8 * 1024
 """Of an earlier attempt's traceback, in the history on the row."""
 
-_owners = Owners()
+_owners = Owners(within_deadline)
 
 
 class StopCause(enum.Enum):
@@ -53,7 +54,7 @@ class Attempt:
     execution: CurrentExecution
     began_at: datetime
     began: float
-    """On the monotonic clock."""
+    """On the monotonic clock; infinite while it waits for what it needs to begin."""
     log: capture.AttemptLog = field(default_factory=capture.AttemptLog)
     child: Child | None = None
     """The process that it runs in, if not in this one."""
@@ -66,7 +67,7 @@ class Attempt:
 
 
 def begin(claimed: Claimed, clock: DatabaseClock, children: Children) -> Attempt:
-    """The attempt starts now."""
+    """The attempt starts now, or once what it needs is found out: see `prepare`."""
     spec = claimed.spec
     # What was under way when a node died may have been what killed it, and must not kill another.
     suspected = claimed.crashes > 0 and children.available
@@ -88,26 +89,25 @@ def begin(claimed: Claimed, clock: DatabaseClock, children: Children) -> Attempt
             timeout_s=spec.timeout_s,
         ),
         began_at=clock.now(),
-        began=time.monotonic(),
+        began=time.monotonic() if claimed.owner_id is None else math.inf,
         child=child,
     )
+
+
+def prepare(
+    attempt: Attempt, clock: DatabaseClock, config: SchedulerConfig, node_name: str
+) -> Finished | HandBack | None:
+    """Ask for what it needs to begin, which is not the job's time; what it comes to when it cannot. Never raises."""
+    refused = _refused_to_owner(attempt.claimed)
+    if refused is None or isinstance(refused, HandBack):
+        return refused
+    return conclude(attempt, refused, clock, config, node_name)
 
 
 def run(
     attempt: Attempt, clock: DatabaseClock, config: SchedulerConfig, node_name: str
 ) -> Finished | HandBack:
     """Run it to its end, in this thread or with this thread watching over its child process; never raises."""
-    if attempt.claimed.owner_id is not None:
-        refused = _refused_to_owner(attempt.claimed)
-        if isinstance(refused, HandBack):
-            return refused
-        if refused is not None:
-            return conclude(attempt, refused, clock, config, node_name)
-        if attempt.stop_cause in (StopCause.FENCE, StopCause.DRAIN):
-            # Asking took until others may have it: it has not begun, and does not here.
-            return HandBack(attempt.claimed.id, attempt.claimed.token, attempt.stop_cause.value)
-        if attempt.stop_cause is StopCause.CANCEL:
-            return cancelled(attempt, clock)
     if attempt.child is not None:
         try:
             ending = attempt.child.run(attempt.execution, attempt.claimed.spec, attempt.log)
@@ -127,7 +127,7 @@ def _refused_to_owner(claimed: Claimed) -> Ending | HandBack | None:
     """The ending of a job whose owner may not let it run any more; handed back while that cannot be found out."""
     try:
         why = _owners.refusal(claimed.owner_id, claimed.spec.kind, claimed.spec.target)
-    except Error as error:
+    except (Error, NotKnown) as error:
         logger.warning("the rights of an owner are not known execution=%s: %s", claimed.id, error)
         return HandBack(claimed.id, claimed.token, "owner_not_known", OWNER_DELAY_S)
     finally:
@@ -209,10 +209,10 @@ def cancelled(attempt: Attempt, clock: DatabaseClock, result: str | None = None)
 
 
 def interrupted(attempt: Attempt, clock: DatabaseClock) -> Finished | HandBack:
-    """The node had to stop it: it goes back uncounted, unless having begun once is all that its job allows."""
+    """The node had to stop it: it goes back uncounted, unless it has begun and its job allows that once at most."""
     claimed = attempt.claimed
     reason = "fenced" if attempt.stop_cause is StopCause.FENCE else "drained"
-    if claimed.spec.guarantee != "at_most_once":
+    if claimed.spec.guarantee != "at_most_once" or attempt.began == math.inf:
         return HandBack(claimed.id, claimed.token, reason)
     error = "The node had to stop while this ran, and the job may run once at most."
     return _finished(attempt, clock, status="lost", reason=reason, error=error)

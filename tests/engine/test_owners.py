@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
+from django.db import OperationalError, connection
 
 from scheduler_app import lifecycle
 from scheduler_app.access import owners
-from scheduler_app.access.owners import Owners
+from scheduler_app.access.owners import NotKnown, Owners
+from scheduler_app.engine import database
+from scheduler_app.engine.database import within_deadline
 from scheduler_app.models import Execution, Job
 from tests.lifecycle.support import open_connection
 
@@ -107,3 +113,96 @@ def test_s02_a_claim_tells_the_owner_of_the_moment(owner) -> None:
         [claimed] = lifecycle.claim(plain, lifecycle.SpecCache(), node_id=node, limit=1)
 
     assert claimed.owner_id == owner.pk
+
+
+def test_while_rights_cannot_be_asked_for_nothing_begins_and_nothing_times_out(
+    owner, start_node
+) -> None:
+    """A lock on the users' table, as a migration takes one: runs are handed back, threads do not count as stuck."""
+    node = start_node("--threads", "2", kill_grace=0.1)
+    job = job_of(owner, "owned", timeout_s=0.5, on_overlap="allow")
+    with open_connection() as plain, plain.transaction():
+        plain.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        plain.execute("LOCK TABLE auth_user IN ACCESS EXCLUSIVE MODE")
+        runs = [lifecycle.run_now([job.pk], by="test")[0] for _ in range(4)]
+        handed_back = Execution.objects.filter(reason="owner_not_known", started_at=None)
+        wait_for(lambda: handed_back.count() == len(runs), what="all handed back")
+
+    over = Execution.objects.filter(status="succeeded", attempt=1, failures=[])
+    wait_for(lambda: over.count() == len(runs), what="the end of all")
+    assert node.process.poll() is None
+    assert "given up" not in node.log
+
+
+class CountingLock:
+    """Knows how many have asked for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.asked = 0
+        self.release = self._lock.release
+
+    def acquire(self, timeout: float) -> bool:
+        self.asked += 1
+        return self._lock.acquire(timeout=timeout)
+
+
+def test_who_waits_for_the_answer_about_an_owner_shares_the_lack_of_it(owner) -> None:
+    """A thread waits once for a database without an answer, not once for each before it."""
+    asked: list[str] = []
+    failing = threading.Event()
+
+    @contextmanager
+    def ask(alias: str) -> Iterator[None]:
+        asked.append(alias)
+        failing.wait()
+        raise OperationalError("no answer")
+        yield
+
+    known = Owners(ask)
+    known._turn = turn = CountingLock()
+    ends: list[BaseException] = []
+
+    def check() -> None:
+        try:
+            known.refusal(owner.pk, "task", ECHO)
+        except (OperationalError, NotKnown) as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=check) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: turn.asked == 4, what="the others")
+    failing.set()
+    for thread in threads:
+        thread.join(60)
+
+    assert asked == ["default"]
+    assert sorted(type(end).__name__ for end in ends) == ["NotKnown"] * 3 + ["OperationalError"]
+
+
+def test_a_question_over_djangos_connection_has_the_deadline_of_the_engine(owner, monkeypatch):
+    def setting(name: str) -> str:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SHOW {name}")
+            return cursor.fetchone()[0]
+
+    names = ("statement_timeout", "lock_timeout")
+    before = [setting(name) for name in names]
+    with within_deadline("default"):
+        assert [setting(name) for name in names] == ["9s", "2s"]
+    assert [setting(name) for name in names] == before
+
+    monkeypatch.setattr(database, "DEADLINE_S", 0.1)
+    with (
+        pytest.raises(OperationalError),
+        within_deadline("default"),
+        connection.cursor() as cursor,
+    ):
+        pid = connection.connection.info.backend_pid
+        cursor.execute("SELECT pg_sleep(60)")
+    connection.close()
+    assert setting("lock_timeout") == before[1]
+    with connection.cursor() as cursor:
+        # The server does not notice before its own timeout.
+        cursor.execute("SELECT pg_terminate_backend(%s, 60000)", [pid])
