@@ -276,6 +276,8 @@ class _Template:
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        """A lock of its own: who sends may wait until the template reads, and it reads once its answers are heard."""
         self._children: dict[int, Child] = {}
         self._ready = threading.Event()
         self.is_lost = False
@@ -304,12 +306,13 @@ class _Template:
     def fork(self, child: Child, messages: socket.socket, output: int) -> None:
         with self._lock:
             self._children[child.number] = child
+        with self._sending:
             socket.send_fds(
                 self._control, [_line({"fork": child.number})], [messages.fileno(), output]
             )
 
     def signal(self, child: Child, number: int) -> None:
-        with suppress(OSError), self._lock:
+        with suppress(OSError), self._sending:
             self._control.sendall(_line({"signal": number, "child": child.number}))
 
     def close(self) -> None:
@@ -342,7 +345,8 @@ class _Template:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(child.pid, signal.SIGKILL)
             child.ended(None)
-        self._control.close()
+        with self._sending:
+            self._control.close()
 
     def _told(self, message: dict[str, Any]) -> None:
         if "ready" in message:

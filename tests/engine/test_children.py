@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,7 @@ import pytest
 from django.conf import settings
 
 from scheduler_app.conf import get_config
+from scheduler_app.engine import children as children_module
 from scheduler_app.engine.capture import AttemptLog
 from scheduler_app.engine.children import Child, Children, NoChild
 from scheduler_app.engine.gauges import Gauges
@@ -276,6 +278,33 @@ def test_many_at_once_do_not_mix_up_and_leave_nothing_open(begin, perform):
     wait_for(lambda: all(run.ending for run in runs), what="all")
     assert [run.result() for run in runs] == list(range(30))
     wait_for(lambda: len(os.listdir("/proc/self/fd")) <= before, what="closed files")
+
+
+class NarrowSockets:
+    """The module `socket`, but what two processes may have said without being heard is little."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(socket, name)
+
+    def socketpair(self) -> tuple[socket.socket, socket.socket]:
+        ends = socket.socketpair()
+        for end in ends:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        return ends
+
+
+def test_more_at_once_than_can_be_said_unheard_do_not_wait_for_each_other(begin, monkeypatch):
+    """Neither node nor template may stop listening until the other has heard what it says."""
+    monkeypatch.setattr(children_module, "socket", NarrowSockets())
+    narrow = Children(get_config(), Gauges())
+    narrow.prepare()
+    try:
+        runs = [begin("echo", {"value": n}, in_children=narrow) for n in range(60)]
+
+        wait_for(lambda: all(run.ending for run in runs), what="all")
+        assert [run.result() for run in runs] == list(range(60))
+    finally:
+        narrow.close()
 
 
 def test_what_a_child_says_is_held_to_what_the_node_would_say():
