@@ -90,17 +90,26 @@ class Children:
 
     def launch(self, child: Child, messages: socket.socket, output: int) -> _Template:
         """Have the child forked with these; raises NoChild."""
+        template = self.prepare()
         try:
-            template = self.prepare()
             template.fork(child, messages, output)
-        except (OSError, NoChild) as error:
+        except OSError as error:
             self.failed(str(error))
             raise NoChild(str(error)) from error
         self._gauges.troubled("children", None)
         return template
 
     def prepare(self) -> _Template:
-        """Wait until there is something to fork from; raises NoChild."""
+        """Wait until there is something to fork from: the first time, until the project is imported. Raises NoChild."""
+        try:
+            template = self._running_template()
+            template.wait_ready()
+        except NoChild as error:
+            self.failed(str(error))
+            raise
+        return template
+
+    def _running_template(self) -> _Template:
         if not self.available:
             raise NoChild("this platform cannot fork processes")
         with self._lock:
@@ -111,9 +120,7 @@ class Children:
                     self._template = _Template()
                 except OSError as error:
                     raise NoChild(str(error)) from error
-            template = self._template
-        template.wait_ready()
-        return template
+            return self._template
 
     def failed(self, why: str) -> None:
         """Let the node's row say that executions cannot have a process."""
@@ -145,6 +152,10 @@ class Child:
         self._exit_code: int | None = None
         self._processes = 0
         self._failure = ""
+
+    def prepare(self) -> None:
+        """Wait until there is something to fork it from; raises NoChild."""
+        self._children.prepare()
 
     def run(self, execution: CurrentExecution, spec: JobSpec, log: AttemptLog) -> Ending:
         """Run the execution's target in the child, to its end; raises NoChild when there is none to be had."""

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -67,15 +66,11 @@ class Attempt:
 
 
 def begin(claimed: Claimed, clock: DatabaseClock, children: Children) -> Attempt:
-    """The attempt starts now, or once what it needs is found out: see `prepare`."""
+    """The attempt starts now, or once what it needs is there: see `prepare`."""
     spec = claimed.spec
     # What was under way when a node died may have been what killed it, and must not kill another.
     suspected = claimed.crashes > 0 and children.available
     child = children.child() if spec.isolation == "process" or suspected else None
-    if child is not None:
-        with suppress(NoChild):  # as `run` will find and say
-            # The first one waits until the project is imported, which is not the job's time.
-            children.prepare()
     return Attempt(
         claimed=claimed,
         execution=CurrentExecution(
@@ -89,7 +84,7 @@ def begin(claimed: Claimed, clock: DatabaseClock, children: Children) -> Attempt
             timeout_s=spec.timeout_s,
         ),
         began_at=clock.now(),
-        began=time.monotonic() if claimed.owner_id is None else math.inf,
+        began=time.monotonic() if claimed.owner_id is None and child is None else math.inf,
         child=child,
     )
 
@@ -97,11 +92,20 @@ def begin(claimed: Claimed, clock: DatabaseClock, children: Children) -> Attempt
 def prepare(
     attempt: Attempt, clock: DatabaseClock, config: SchedulerConfig, node_name: str
 ) -> Finished | HandBack | None:
-    """Ask for what it needs to begin, which is not the job's time; what it comes to when it cannot. Never raises."""
-    refused = _refused_to_owner(attempt.claimed)
-    if refused is None or isinstance(refused, HandBack):
-        return refused
-    return conclude(attempt, refused, clock, config, node_name)
+    """Wait for what it needs to begin, which is not the job's time; what it comes to when it cannot. Never raises."""
+    claimed = attempt.claimed
+    if claimed.owner_id is not None:
+        refused = _refused_to_owner(claimed)
+        if isinstance(refused, HandBack):
+            return refused
+        if refused is not None:
+            return conclude(attempt, refused, clock, config, node_name)
+    if attempt.child is not None:
+        try:
+            attempt.child.prepare()
+        except NoChild:
+            return _without_child(claimed)
+    return None
 
 
 def run(
@@ -112,8 +116,7 @@ def run(
         try:
             ending = attempt.child.run(attempt.execution, attempt.claimed.spec, attempt.log)
         except NoChild:
-            claimed = attempt.claimed
-            return HandBack(claimed.id, claimed.token, "no_child_process", NO_CHILD_DELAY_S)
+            return _without_child(attempt.claimed)
     else:
         capturing = capture.start(attempt.log)
         try:
@@ -121,6 +124,10 @@ def run(
         finally:
             capture.stop(capturing)
     return conclude(attempt, ending, clock, config, node_name)
+
+
+def _without_child(claimed: Claimed) -> HandBack:
+    return HandBack(claimed.id, claimed.token, "no_child_process", NO_CHILD_DELAY_S)
 
 
 def _refused_to_owner(claimed: Claimed) -> Ending | HandBack | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -164,3 +166,84 @@ def test_running_tasks_are_seen_on_the_row_of_their_node(start_node, begin, tmp_
     wait_for(
         lambda: Node.objects.values_list("busy", "children").get() == (2, 1), what="one of each"
     )
+
+
+SLOW_SETTINGS = """
+import sys, time
+from pathlib import Path
+from tests.node_settings import *
+
+here = Path(__file__).parent
+if sys.argv[0] == "-c":  # what processes are forked from, and not the node
+    (here / "importing").touch()
+    while not (here / "go").exists():
+        time.sleep(0.02)
+"""
+
+
+@dataclass
+class SlowImport:
+    """A project whose import takes until the test lets it go on."""
+
+    directory: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"DJANGO_SETTINGS_MODULE": "slow_settings", "PYTHONPATH": str(self.directory)}
+
+    def wait_begun(self) -> None:
+        wait_for((self.directory / "importing").exists, what="the import")
+
+    def go_on(self) -> None:
+        (self.directory / "go").touch()
+
+
+@pytest.fixture
+def slow_import(tmp_path) -> SlowImport:
+    directory = tmp_path / "slow"
+    directory.mkdir()
+    (directory / "slow_settings.py").write_text(SLOW_SETTINGS)
+    return SlowImport(directory)
+
+
+def test_what_waits_for_the_first_process_can_be_cancelled(
+    start_node, begin, finished, slow_import, tmp_path
+):
+    node = start_node(env=slow_import.env)
+    path = tmp_path / "begun"
+    execution = begin("note", {"path": str(path)})
+    slow_import.wait_begun()
+
+    lifecycle.cancel([execution.pk], by="ana")
+    for _ in range(2):
+        before = node.row.last_tick_at
+        wait_for(lambda before=before: node.row.last_tick_at > before, what="a look at cancels")
+    slow_import.go_on()
+
+    execution = finished(execution)
+    assert (execution.status, execution.cancelled_by) == (Status.CANCELLED, "ana")
+    assert not path.exists()
+
+
+def test_what_waits_for_the_first_process_is_handed_back_by_a_drain(
+    start_node, begin, slow_import, tmp_path
+):
+    """Also what may run once at most: it has not begun."""
+    node = start_node(drain_timeout=0.2, kill_grace=0.2, env=slow_import.env)
+    path = tmp_path / "begun"
+    runs = [
+        begin("note", {"path": str(path)}, guarantee=guarantee)
+        for guarantee in ("at_least_once", "at_most_once")
+    ]
+    slow_import.wait_begun()
+    held = Execution.objects.filter(status=Status.RUNNING)
+    wait_for(lambda: held.count() == len(runs), what="both claimed")
+
+    node.signal(signal.SIGTERM)
+
+    assert node.wait_exit() == 0
+    for execution in runs:
+        execution.refresh_from_db()
+        assert (execution.status, execution.reason) == (Status.READY, "drained")
+        assert (execution.attempt, execution.crashes) == (0, 0)
+    assert not path.exists()
