@@ -118,7 +118,8 @@ class Scheduler:
     def turn(self) -> float:
         """Do what is due; returns for how many seconds to sleep. Raises Unavailable."""
         self._hears_of_others()  # the look tells all of them
-        if self._check_queue.is_set():
+        # Deaf, it would not hear of a pause.
+        if self._check_queue.is_set() or not self._listener.is_listening:
             self._take_back_held()
         asked_at = time.monotonic()
         outlook, chores = self._session.call(self._look)

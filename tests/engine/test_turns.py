@@ -62,6 +62,14 @@ def scheduler(session: CountingSession) -> Scheduler:
         )
 
     node_id = session.call(register)
+    listener = Listener(
+        config,
+        node_id=node_id,
+        gauges=gauges,
+        on_notice=lambda notice: None,
+        on_change=lambda: None,
+    )
+    listener._listening = True
     return Scheduler(
         config,
         node_id=node_id,
@@ -96,13 +104,7 @@ def scheduler(session: CountingSession) -> Scheduler:
             on_drain_requested=lambda by: None,
             on_declared_dead=lambda: None,
         ),
-        listener=Listener(
-            config,
-            node_id=node_id,
-            gauges=gauges,
-            on_notice=lambda notice: None,
-            on_change=lambda: None,
-        ),
+        listener=listener,
         session=session,
         wake=Wake(),
     )
@@ -434,8 +436,13 @@ def test_an_idle_minute_is_within_its_budget(scheduler, session, make_job, monke
     assert a_minute <= 86
 
 
-def test_what_was_claimed_ahead_does_not_begin_once_its_job_is_paused(scheduler, make_job):
-    """Proves I4 for what waits on a node: its threads were not started, so all of it was claimed ahead."""
+@pytest.mark.parametrize("hears", [True, False])
+def test_what_was_claimed_ahead_does_not_begin_once_its_job_is_paused(scheduler, make_job, hears):
+    """Proves I4 for what waits on a node: its threads were not started, so all of it was claimed ahead.
+
+    Where notifications do not arrive, each turn asks.
+    """
+    scheduler._listener._listening = hears
     paused, going_on = (make_job(name=name, on_overlap="allow") for name in ("a", "b"))
     scheduler.turn()
     for job in (paused, going_on):
@@ -446,7 +453,8 @@ def test_what_was_claimed_ahead_does_not_begin_once_its_job_is_paused(scheduler,
     assert set(Execution.objects.values_list("status", flat=True)) == {"running"}
 
     lifecycle.pause([paused.pk], by="ann")
-    scheduler.heard(notices.PLAN)
+    if hears:
+        scheduler.heard(notices.PLAN)
     scheduler.turn()
 
     assert scheduler._pool.queue.waiting() == [going_on.executions.get().pk]
