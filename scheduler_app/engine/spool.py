@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 MOMENTS = ("started_at", "finished_at")
 SUFFIX = ".outcomes"
 TAKEN = ".taken"
+BAD = ".bad"
+UNREADABLE = (ValueError, TypeError, KeyError, StopIteration, RecursionError)
 
 
 class Spool:
@@ -72,33 +74,41 @@ class Spool:
         for path in sorted(
             [*self._directory.glob(f"*{SUFFIX}"), *self._directory.glob(f"*{TAKEN}")]
         ):
-            taken = path.with_suffix(TAKEN)
+            found: list[Finished | HandBack] = []
             try:
-                found = self._read(path, birth_of)
-                if found is None:
-                    continue
-                path.rename(taken)
+                try:
+                    is_ours = self._read(path, birth_of, found)
+                except UNREADABLE:
+                    # It must not be in the way of the others, nor of the next node.
+                    bad = path.replace(path.with_suffix(BAD))
+                    logger.exception(
+                        "a file of outcomes cannot be read to its end and is set aside path=%s", bad
+                    )
+                else:
+                    if is_ours:
+                        files.append(path.rename(path.with_suffix(TAKEN)))
             except OSError:
                 # Another node of this host was faster.
                 continue
             outcomes += found
-            files.append(taken)
         return outcomes, files
 
     def _read(
-        self, path: Path, birth_of: Callable[[int], str | None]
-    ) -> list[Finished | HandBack] | None:
-        """The outcomes in a file; None when it is for another database."""
-        found: list[Finished | HandBack] = []
+        self,
+        path: Path,
+        birth_of: Callable[[int], str | None],
+        found: list[Finished | HandBack],
+    ) -> bool:
+        """Add the outcomes in a file, as far as they can be read; False when they are another database's."""
         with path.open() as file:
-            try:
-                header = json.loads(next(file))
-                if header["born"] is None or birth_of(header["node"]) != header["born"]:
-                    return None
-                found.extend(_from_json(json.loads(line)) for line in file)
-            except (ValueError, TypeError, KeyError, StopIteration):
-                logger.exception("a file of outcomes cannot be read to its end path=%s", path)
-        return found
+            header = json.loads(next(file))
+            node_id, born = header["node"], header["born"]
+            if type(node_id) is not int:
+                raise ValueError(f"node must be a whole number, got {node_id!r}")
+            if born is None or birth_of(node_id) != born:
+                return False
+            found.extend(_from_json(json.loads(line)) for line in file)
+        return True
 
 
 def _to_json(outcome: Finished | HandBack) -> dict[str, Any]:
