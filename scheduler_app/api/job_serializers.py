@@ -15,7 +15,14 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from scheduler_app.access.ownership import refusal_of_tags
-from scheduler_app.lifecycle import RUN_CHOICES, definitions, missed_while_paused
+from scheduler_app.lifecycle import (
+    RUN_ALL,
+    RUN_CHOICES,
+    RUN_LAST,
+    RUN_NONE,
+    definitions,
+    missed_while_paused,
+)
 from scheduler_app.lifecycle.definitions import WRITABLE
 from scheduler_app.models import Calendar, Execution, Job, database_now
 from scheduler_app.models.job import Provenance
@@ -355,6 +362,17 @@ class PauseSerializer(Strict):
         return until
 
 
+RESUME_DRY_RUN = {
+    "type": "object",
+    "properties": {
+        "paused": {"type": "boolean"},
+        "missed": {"type": "integer", "description": "Fire times since it was paused."},
+        "would_run": {"type": "integer", "description": "How many of them this resume would run."},
+    },
+    "required": ["paused", "missed", "would_run"],
+}
+
+
 class ResumeSerializer(Strict):
     """What becomes of the fire times meanwhile."""
 
@@ -367,6 +385,12 @@ class ResumeSerializer(Strict):
     dry_run = FlagField(
         default=False, help_text="Say how many fire times were missed, and resume nothing."
     )
+
+
+def what_resume_runs(*, paused: bool, missed: int, last: int, run: str) -> dict[str, Any]:
+    """The answer of a dry run, as RESUME_DRY_RUN: the fire times that a pause held back, the last ones among them."""
+    would_run = {RUN_NONE: 0, RUN_LAST: last, RUN_ALL: missed}
+    return {"paused": paused, "missed": missed, "would_run": would_run[run]}
 
 
 class RunSerializer(Strict):

@@ -35,6 +35,7 @@ from .executions import (
 from .idempotency import idempotent
 from .job_history import JobHistory
 from .job_serializers import (
+    RESUME_DRY_RUN,
     JobDetailSerializer,
     JobSerializer,
     NamedJobSerializer,
@@ -44,6 +45,7 @@ from .job_serializers import (
     StatsSerializer,
     attach_last_executions,
     masked_problem,
+    what_resume_runs,
 )
 from .links import Links
 from .operations import (
@@ -87,16 +89,6 @@ EXAMPLE_JOB = {
     "target": "https://example.com/report",
     "tags": ["finance"],
 }
-RESUME_DRY_RUN = {
-    "type": "object",
-    "properties": {
-        "paused": {"type": "boolean"},
-        "missed": {"type": "integer", "description": "Fire times since it was paused."},
-        "would_run": {"type": "integer", "description": "How many of them this resume would run."},
-    },
-    "required": ["paused", "missed", "would_run"],
-}
-
 
 LINKS = links_to(
     *("job_retrieve", "job_update", "job_partial_update", "job_destroy"),
@@ -330,14 +322,17 @@ class JobViewSet(JobHistory):
         """Fire again from now on; the fire times meanwhile are made up for only if asked."""
         given = self.get_serializer(data=request.data)
         given.is_valid(raise_exception=True)
-        if given.validated_data["run"] != lifecycle.RUN_NONE:
+        run = given.validated_data["run"]
+        if run != lifecycle.RUN_NONE:
             permissions.require(request, permissions.RUN_JOB)
         found = find_job(job, self.get_queryset())
         if given.validated_data["dry_run"]:
-            return Response(what_resume_runs(found, given.validated_data["run"]))
-        lifecycle.resume(
-            [found.pk], by=request.user.get_username(), run=given.validated_data["run"]
-        )
+            paused = found.paused_at is not None
+            missed = lifecycle.missed_while_paused([found], now=database_now())
+            return Response(
+                what_resume_runs(paused=paused, missed=missed, last=min(missed, 1), run=run)
+            )
+        lifecycle.resume([found.pk], by=request.user.get_username(), run=run)
         return self._shown(self._again(found))
 
     @action(detail=True, methods=["post"], serializer_class=RunSerializer)
@@ -370,17 +365,6 @@ class JobViewSet(JobHistory):
         context = self.shown(query or {}, JobDetailSerializer)
         serializer = JobDetailSerializer(job, context=context)
         return Response(serializer.data, status=status, headers={"ETag": f'"{job.version}"'})
-
-
-def what_resume_runs(job: Job, run: str) -> dict[str, Any]:
-    """How many fire times the job missed while it was paused, and how many of them a resume would run."""
-    missed = lifecycle.missed_while_paused([job], now=database_now())
-    would_run = {lifecycle.RUN_CHOICES[0]: 0, lifecycle.RUN_CHOICES[1]: min(missed, 1)}
-    return {
-        "paused": job.paused_at is not None,
-        "missed": missed,
-        "would_run": would_run.get(run, missed),
-    }
 
 
 def require_match(request: Request, job: Job) -> None:

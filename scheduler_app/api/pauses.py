@@ -13,18 +13,24 @@ from rest_framework.response import Response
 
 from scheduler_app import lifecycle
 from scheduler_app.access import visible
-from scheduler_app.models import Pause, PauseScope
+from scheduler_app.access.ownership import require_pause
+from scheduler_app.models import Pause, PauseScope, database_now
 from scheduler_app.models.pause import PauseQuerySet
 from scheduler_app.rules.problems import Problem
 
 from . import permissions
 from .base import ApiViewSet
 from .errors import Conflict
-from .fields import MomentField, NothingSerializer, Selective, TextField, WordField
+from .fields import MomentField, Selective, TextField, WordField
 from .idempotency import idempotent
-from .job_serializers import PauseSerializer
+from .job_serializers import (
+    RESUME_DRY_RUN,
+    PauseSerializer,
+    ResumeSerializer,
+    what_resume_runs,
+)
 from .links import Links
-from .operations import IDEMPOTENCY_KEY, Operation, links_to
+from .operations import IDEMPOTENCY_KEY, Operation, either, links_to
 from .pagination import Order
 from .queries import PauseQuery, ShownQuery, as_id
 
@@ -99,7 +105,12 @@ class PauseViewSet(ApiViewSet[Pause]):
             example={"scope": "queue", "value": "reports", "reason": "migration"},
             links=links_to("pause_retrieve", "pause_resume", id="id"),
         ),
-        "resume": Operation(answer=StandingPauseSerializer, body=NothingSerializer, conflicts=True),
+        "resume": Operation(
+            answer=either("StandingPause", RESUME_DRY_RUN),
+            body=ResumeSerializer,
+            conflicts=True,
+            example={"run": "last"},
+        ),
     }
 
     def get_queryset(self) -> PauseQuerySet:
@@ -136,12 +147,22 @@ class PauseViewSet(ApiViewSet[Pause]):
             headers={"Location": Links(request).pause(pause.pk)},
         )
 
-    @action(detail=True, methods=["post"], serializer_class=NothingSerializer)
+    @action(detail=True, methods=["post"], serializer_class=ResumeSerializer)
     def resume(self, request: Request, pk: str) -> Response:
-        """End it; the jobs fire again from now on."""
-        self.get_serializer(data=request.data).is_valid(raise_exception=True)
+        """End it; the jobs fire again from now on, and the fire times meanwhile are made up for only if asked."""
+        given = self.get_serializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        run = given.validated_data["run"]
+        if run != lifecycle.RUN_NONE:
+            permissions.require(request, permissions.RUN_JOB)
         pause = self._find(pk)
-        if not lifecycle.resume_scope(pause.pk, by=request.user.get_username()):
+        if given.validated_data["dry_run"]:
+            require_pause(pause.scope, pause.value)
+            paused = pause.ended_at is None
+            now = database_now()
+            missed, jobs = lifecycle.missed_by_pause(pause, now=now) if paused else (0, 0)
+            return Response(what_resume_runs(paused=paused, missed=missed, last=jobs, run=run))
+        if not lifecycle.resume_scope(pause.pk, by=request.user.get_username(), run=run):
             raise Conflict(f"The pause of {pause} was over.")
         return Response(
             StandingPauseSerializer(self._find(pk), context=self.get_serializer_context()).data

@@ -118,6 +118,21 @@ def test_s02_no_way_of_running_goes_past_the_right(way: str) -> None:
     assert with_rights("use_task").post(where, body).status_code < 300
 
 
+def test_s02_the_end_of_a_pause_runs_nothing_past_the_right() -> None:
+    make_job(schedule="@hourly")
+    pause = lifecycle.pause_scope("all", by="somebody")
+    where = f"{API}/pauses/{pause.pk}/resume/"
+    rights = ("view_pause", "change_pause")
+
+    refused = with_rights(*rights).post(where, {"run": "all"})
+    assert refused.status_code == 403, refused.content
+    assert "use_task" in refused.json()["detail"]
+    pause.refresh_from_db()
+    assert pause.ended_at is None
+
+    assert with_rights(*rights, "use_task").post(where, {"run": "all"}).status_code == 200
+
+
 def test_s02_an_edit_of_what_it_does_needs_the_right_and_of_when_does_not() -> None:
     job = make_job()
     client = with_rights(f"use_task:{OTHER}")
