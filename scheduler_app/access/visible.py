@@ -15,7 +15,6 @@ from scheduler_app.models import (
     Execution,
     Gap,
     Job,
-    JobPlan,
     Pause,
     PauseScope,
     Trigger,
@@ -36,12 +35,6 @@ def jobs() -> JobQuerySet:
 def jobs_and_deleted() -> JobQuerySet:
     """Jobs, and those of before that have a history still."""
     return _narrowed(Job.including_deleted.all(), current_view())
-
-
-def plans() -> QuerySet[JobPlan]:
-    """Plans of such jobs."""
-    found: QuerySet[JobPlan] = _of_jobs(JobPlan.objects.all(), current_view())
-    return found
 
 
 def executions() -> ExecutionQuerySet:

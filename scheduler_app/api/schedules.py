@@ -14,7 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scheduler_app.access import visible
-from scheduler_app.lifecycle.impact import COUNTED_TO, Impact, SameSeconds, impact
+from scheduler_app.lifecycle.impact import Impact, impact
+from scheduler_app.lifecycle.same_seconds import COUNTED_TO, SameSeconds
 from scheduler_app.models import Calendar, CalendarMode, Job, OnClosed, database_now
 from scheduler_app.models.job import DayMatch
 from scheduler_app.rules.previewing import ClockChange, FireTime, Preview
@@ -136,10 +137,13 @@ class MeaningSerializer(serializers.Serializer[Any]):
 
 
 class SameSecondsSerializer(serializers.Serializer[Any]):
-    """Other jobs whose next fire time is one of these, within 24 hours."""
+    """Other jobs that fire at one of these moments, within 24 hours."""
 
     count = serializers.IntegerField()
-    counted_to = serializers.IntegerField()
+    counted_to = serializers.IntegerField(help_text="How many jobs are looked at, the soonest.")
+    at_least = serializers.BooleanField(
+        help_text="There may be more: too many jobs, or too different from each other to ask all."
+    )
     jobs = serializers.ListField(child=serializers.CharField(), help_text="Ten names.")
 
 
@@ -261,7 +265,12 @@ def _shown_clock_change(change: ClockChange) -> dict[str, Any]:
 
 
 def _shown_crowd(found: SameSeconds) -> dict[str, Any]:
-    return {"count": found.count, "counted_to": COUNTED_TO, "jobs": list(found.jobs)}
+    return {
+        "count": found.count,
+        "counted_to": COUNTED_TO,
+        "at_least": found.at_least,
+        "jobs": list(found.jobs),
+    }
 
 
 def shown_fire_time(fire_time: FireTime) -> dict[str, Any]:

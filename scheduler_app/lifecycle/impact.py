@@ -7,26 +7,15 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count
 
-from scheduler_app.access import visible
 from scheduler_app.models import Execution, Job, JobPlan, Status
 from scheduler_app.models.execution import LIVE
 from scheduler_app.rules.previewing import ClockChange, Preview, clock_changes, preview
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.spec import JobSpec
 
+from .same_seconds import SameSeconds, same_seconds
+
 SAME_SECONDS_WITHIN = timedelta(hours=24)
-SHOWN_JOBS = 10
-COUNTED_TO = 1000
-"""How many other jobs in the same seconds are counted at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class SameSeconds:
-    """The other jobs that are due at the same moments."""
-
-    count: int
-    jobs: tuple[str, ...]
-    """The first of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +49,18 @@ def impact(spec: JobSpec, *, now: datetime, stored: Job | None = None) -> Impact
         after=after,
         before=_before(stored, now, runs),
         clock_changes=clock_changes(spec, now=now),
-        same_seconds=_same_seconds(after, now=now, of=stored),
+        same_seconds=same_seconds(_runs_soon(after, now), of=stored),
         running=running,
         waiting=sum(live.values()) - running,
     )
 
 
-def _same_seconds(found: Preview, *, now: datetime, of: Job | None) -> SameSeconds:
-    """Of the other jobs that the caller sees, those whose next fire time is one of these, of the next 24 hours."""
-    moments = [
+def _runs_soon(found: Preview, now: datetime) -> list[datetime]:
+    return [
         fire_time.at
         for fire_time in found.fire_times
         if fire_time.runs and fire_time.at <= now + SAME_SECONDS_WITHIN
     ]
-    names: list[str] = []
-    if moments:
-        plans = visible.plans().filter(next_fire_at__in=moments, job__deleted_at=None)
-        if of is not None:
-            plans = plans.exclude(pk=of.pk)
-        by_time = plans.order_by("next_fire_at").values_list("job__name", flat=True)
-        names = list(by_time[:COUNTED_TO])
-    return SameSeconds(len(names), tuple(names[:SHOWN_JOBS]))
 
 
 def _before(stored: Job | None, now: datetime, runs: int) -> Preview | None:

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from scheduler_app import lifecycle
 from scheduler_app.admin.display import per_day
 from scheduler_app.admin.typed_arguments import Unfit, texts_of, typed_arguments
+from scheduler_app.lifecycle import same_seconds
 from scheduler_app.models import AuditEntry, Calendar, Execution, Job, JobPlan, Status, database_now
 
 from .admin_support import (
@@ -88,6 +89,26 @@ def test_what_an_edit_changes_stands_beside_what_was(author: Browser) -> None:
     assert "1 running, 1 waiting. They keep the definition" in text
     job.refresh_from_db()
     assert job.schedule == "0 0 * * *"
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "words"),
+    [
+        ("COUNTED_TO", 1, "At least 1 other job: the other one"),
+        ("ASKED", 0, "None of the jobs that were asked"),
+    ],
+)
+def test_where_not_all_other_jobs_can_be_asked_the_preview_says_so(
+    bound: str, value: int, words: str, author: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_job(name="the other one", schedule="0 * * * *")
+    JobPlan.objects.filter(job=other).update(dirty=False, next_fire_at=database_now())
+    monkeypatch.setattr(same_seconds, bound, value)
+    add_page(author)
+
+    text = preview(author, schedule="0 * * * *")
+    assert words in text
+    assert "They are too many, or too different, to ask all" in text
 
 
 def test_a_calendar_and_a_jitter_show_in_the_preview(author: Browser) -> None:

@@ -10,6 +10,7 @@ from django.contrib.auth.models import Permission
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler_app.lifecycle.same_seconds import COUNTED_TO
 from scheduler_app.models import Calendar, Job, JobPlan, Status
 from scheduler_app.rules.firing import own_closures
 from scheduler_app.rules.previewing import preview
@@ -181,7 +182,8 @@ def test_a_schedule_is_explained_before_it_is_saved(viewer: ApiClient) -> None:
     assert 'choose "both must match"' in answer["warnings"][0]
     assert 0 < answer["runs_per_day"] < 1
     assert answer["before"] is None
-    assert answer["same_seconds"] == {"count": 0, "counted_to": 1000, "jobs": []}
+    nobody = {"count": 0, "counted_to": COUNTED_TO, "at_least": False, "jobs": []}
+    assert answer["same_seconds"] == nobody
     assert Job.objects.count() == 0
 
 
