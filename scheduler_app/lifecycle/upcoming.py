@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from scheduler_app.models import Job, JobPlan
-from scheduler_app.rules.firing import Suspension
-from scheduler_app.rules.previewing import FireTime, Preview, preview
+from scheduler_app.rules.previewing import Preview, preview
+from scheduler_app.rules.spec import JobSpec
 
 from .timeline import gap_in_words, suspensions_of
 
@@ -19,20 +18,17 @@ def upcoming(job: Job, *, now: datetime, pauses: Sequence[tuple[Any, ...]]) -> P
 
     `pauses` as from `read_pauses`. Raises Invalid when the definition cannot be read.
     """
-    plan: JobPlan | None = getattr(job, "plan", None)
-    spec = job.spec()
-    found = preview(spec, now=now, runs=plan.runs if plan else 0)
-    suspensions = suspensions_of(spec, plan, pauses)
-    return replace(
-        found, fire_times=tuple(_held(fire_time, suspensions) for fire_time in found.fire_times)
-    )
+    return foreseen(job.spec(), getattr(job, "plan", None), now=now, pauses=pauses)
 
 
-def _held(fire_time: FireTime, suspensions: Sequence[Suspension]) -> FireTime:
-    """As it is, unless something takes it away that its definition alone does not."""
-    if not fire_time.runs:
-        return fire_time
-    held = next((found for found in suspensions if found.covers(fire_time.at)), None)
-    if held is None:
-        return fire_time
-    return replace(fire_time, runs=False, note=gap_in_words(held.reason, held.who, held.detail))
+def foreseen(
+    spec: JobSpec, plan: JobPlan | None, *, now: datetime, pauses: Sequence[tuple[Any, ...]]
+) -> Preview:
+    """As `upcoming`, for any definition of the job that has this plan; None for a new one."""
+
+    def taken(at: datetime) -> str:
+        suspensions = suspensions_of(spec, plan, pauses)
+        held = next((found for found in suspensions if found.covers(at)), None)
+        return "" if held is None else gap_in_words(held.reason, held.who, held.detail)
+
+    return preview(spec, now=now, runs=plan.runs if plan else 0, taken=taken)

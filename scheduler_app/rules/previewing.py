@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import islice
@@ -30,7 +30,7 @@ class FireTime:
     local: datetime
     """The same moment with the offset that the job's zone has then."""
     note: str = ""
-    """What a clock change or a calendar does to it; mostly empty."""
+    """What a clock change or a calendar does to it, or what else takes it away; mostly empty."""
     runs: bool = True
 
 
@@ -47,16 +47,23 @@ class Preview:
     """Why these fire times come later or not at all."""
 
 
-def preview(spec: JobSpec, *, now: datetime, runs: int = 0) -> Preview:
+def preview(
+    spec: JobSpec,
+    *,
+    now: datetime,
+    runs: int = 0,
+    taken: Callable[[datetime], str] = lambda at: "",
+) -> Preview:
     """What the definition means from `now` on; `runs` count towards its `max_runs`. Raises InvalidSchedule.
 
+    `taken` says what else takes a fire time away that the definition leaves, such as a skip; empty: nothing does.
     The cost does not depend on how often it runs.
     """
     timetable = Timetable.of(spec)
     closures = own_closures(spec)
     start, note = _begin(spec, now)
     left = None if spec.max_runs is None else max(spec.max_runs - runs, 0)
-    fire_times = tuple(_limited(_ahead(spec, timetable, closures, start), left))
+    fire_times = tuple(_limited(_ahead(spec, timetable, closures, start, taken), left))
     if not fire_times and not note and spec.schedule.strip().lower() != "@manual":
         note = "There is no fire time from now on."
     end = now + timedelta(days=RATE_DAYS)
@@ -121,7 +128,11 @@ def _limited(fire_times: Iterator[FireTime], left: int | None) -> Iterator[FireT
 
 
 def _ahead(
-    spec: JobSpec, timetable: Timetable, closures: tuple[Suspension, ...], after: datetime
+    spec: JobSpec,
+    timetable: Timetable,
+    closures: tuple[Suspension, ...],
+    after: datetime,
+    taken: Callable[[datetime], str],
 ) -> Iterator[FireTime]:
     zone = load_zone(spec.timezone)
     moved = set(timetable.moved)
@@ -137,7 +148,9 @@ def _ahead(
         closed = closures[place] if place < len(closures) and closures[place].covers(at) else None
         if closed is None:
             after = at
-            if at in moved:
+            if why := taken(at):
+                yield shown(at, why, runs=False)
+            elif at in moved:
                 yield shown(at, "moved here from a closed day")
             else:
                 yield shown(at, timetable.schedule.clock_note(at - timetable.shift))

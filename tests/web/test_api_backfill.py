@@ -177,6 +177,15 @@ def test_the_next_fire_time_is_skipped_and_taken_back(operator: ApiClient, hourl
     assert operator.post(f"{API}/jobs/hourly/unskip-next").status_code == 409
 
 
+def test_a_skipped_fire_time_is_none_of_the_runs_that_are_left(operator: ApiClient) -> None:
+    job = make_planned_job(schedule="@yearly", max_runs=1)
+
+    operator.post(f"{API}/jobs/{job.pk}/skip-next")
+
+    upcoming = operator.get(f"{API}/jobs/{job.pk}/timeline").json()["upcoming"]
+    assert [fire_time["runs"] for fire_time in upcoming] == [False, True]
+
+
 def test_a_job_without_a_next_fire_time_has_none_to_skip(operator: ApiClient) -> None:
     job = make_job(schedule="@manual")
     JobPlan.objects.filter(pk=job.pk).update(dirty=False)
