@@ -21,7 +21,7 @@ from .job_backfill import progress_of
 from .job_base import JobBase, plan_of
 from .job_filters import pauses_of
 from .overview import pulse_of
-from .preview import upcoming_of
+from .preview import skippable, upcoming_of
 from .queries import LastRun, last_runs
 from .since_green import since_green
 from .state import is_overdue
@@ -57,6 +57,7 @@ class JobPage(JobBase):
         job = self._get_job(job_id)
         now = pulse_of(request).now
         plan = plan_of(job)
+        pauses = pauses_of(request)
         revisions = list(
             JobRevision.objects.filter(job=job).order_by("-version")[: REVISIONS_SHOWN + 1]
         )
@@ -68,9 +69,10 @@ class JobPage(JobBase):
                 **self._fate(request, job, revisions, now),
                 "title": job.name,
                 "tab": "overview",
-                "preview": upcoming_of(job, now=now, pauses=pauses_of(request)),
+                "preview": upcoming_of(job, now=now, pauses=pauses),
                 "overdue": is_overdue(plan, now),
                 "skip_at": _to_be_skipped(plan),
+                "skippable": skippable(job, plan, pauses=pauses),
                 "jitter": jitter_of(job.name, job.jitter_s),
                 "edits": edits(revisions, REVISIONS_SHOWN),
                 "has_older_edits": len(revisions) > REVISIONS_SHOWN,

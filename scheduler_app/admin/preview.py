@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from scheduler_app.lifecycle.upcoming import upcoming
-from scheduler_app.models import Job, Pause
+from scheduler_app.lifecycle.upcoming import first_open, upcoming
+from scheduler_app.models import Job, JobPlan, Pause
 from scheduler_app.rules import previewing
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.schedules import Schedule
@@ -35,6 +35,16 @@ def upcoming_of(job: Job, *, now: datetime, pauses: list[Pause]) -> previewing.P
         return upcoming(job, now=now, pauses=[_values(pause) for pause in pauses])
     except Invalid as error:
         return Unreadable(str(error))
+
+
+def skippable(job: Job, plan: JobPlan | None, *, pauses: list[Pause]) -> datetime | None:
+    """The fire time that a skip would skip; None where there is none."""
+    if plan is None:
+        return None
+    try:
+        return first_open(job, plan, pauses=[_values(pause) for pause in pauses])
+    except Invalid:
+        return None
 
 
 def _values(pause: Pause) -> tuple[Any, ...]:

@@ -122,8 +122,12 @@ class FireTimeSerializer(serializers.Serializer[Any]):
 
     local = serializers.CharField(help_text="In the job's zone, with the offset that it has then.")
     utc = MomentField()
-    runs = serializers.BooleanField(help_text="False where a closed day or a skip takes it away.")
-    note = serializers.CharField(help_text="What a clock change or a calendar does to it.")
+    runs = serializers.BooleanField(
+        help_text="False where a closed day, a pause or a skip takes it away."
+    )
+    note = serializers.CharField(
+        help_text="What a clock change or a calendar does to it, or what else takes it away."
+    )
 
 
 class MeaningSerializer(serializers.Serializer[Any]):

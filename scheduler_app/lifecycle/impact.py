@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count
 
 from scheduler_app.models import Execution, Job, JobPlan, Status
 from scheduler_app.models.execution import LIVE
-from scheduler_app.rules.previewing import ClockChange, Preview, clock_changes, preview
+from scheduler_app.rules.previewing import ClockChange, Preview, clock_changes
 from scheduler_app.rules.problems import Invalid
 from scheduler_app.rules.spec import JobSpec
 
 from .same_seconds import SameSeconds, same_seconds
+from .timeline import read_pauses
+from .upcoming import foreseen, upcoming
 
 SAME_SECONDS_WITHIN = timedelta(hours=24)
 
@@ -41,13 +45,13 @@ class Impact:
 def impact(spec: JobSpec, *, now: datetime, stored: Job | None = None) -> Impact:
     """What it would mean to save this definition, in place of that of `stored` if that is given. Raises Invalid."""
     plan: JobPlan | None = getattr(stored, "plan", None)
-    runs = plan.runs if plan else 0
-    after = preview(spec, now=now, runs=runs)
+    pauses = read_pauses()
+    after = foreseen(spec, plan, now=now, pauses=pauses)
     live = _live(stored)
     running = live.get(Status.RUNNING, 0)
     return Impact(
         after=after,
-        before=_before(stored, now, runs),
+        before=_before(stored, now, pauses),
         clock_changes=clock_changes(spec, now=now),
         same_seconds=same_seconds(_runs_soon(after, now), of=stored),
         running=running,
@@ -63,11 +67,11 @@ def _runs_soon(found: Preview, now: datetime) -> list[datetime]:
     ]
 
 
-def _before(stored: Job | None, now: datetime, runs: int) -> Preview | None:
+def _before(stored: Job | None, now: datetime, pauses: Sequence[tuple[Any, ...]]) -> Preview | None:
     if stored is None:
         return None
     try:
-        return preview(stored.spec(), now=now, runs=runs)
+        return upcoming(stored, now=now, pauses=pauses)
     except Invalid:
         # Written past the validation; what it becomes can be read all the same.
         return None

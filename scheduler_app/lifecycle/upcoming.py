@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from scheduler_app.models import Job, JobPlan
+from scheduler_app.rules.firing import next_open
 from scheduler_app.rules.previewing import Preview, preview
 from scheduler_app.rules.spec import JobSpec
+from scheduler_app.rules.timetable import Timetable
 
 from .timeline import gap_in_words, suspensions_of
 
@@ -32,3 +34,17 @@ def foreseen(
         return "" if held is None else gap_in_words(held.reason, held.who, held.detail)
 
     return preview(spec, now=now, runs=plan.runs if plan else 0, taken=taken)
+
+
+def first_open(job: Job, plan: JobPlan, *, pauses: Sequence[tuple[Any, ...]]) -> datetime | None:
+    """The fire time that runs next as things stand, which is what a skip skips; None where there is none.
+
+    Pauses of queues, tags and everything leave plans alone, so that the next fire time of a plan may lie in one.
+    """
+    if plan.next_fire_at is None:
+        return None
+    spec = job.spec()
+    suspensions = suspensions_of(spec, plan, pauses)
+    if not any(found.covers(plan.next_fire_at) for found in suspensions):
+        return plan.next_fire_at
+    return next_open(Timetable.of(spec), plan.next_fire_at, suspensions)

@@ -44,7 +44,9 @@ from .fences import JOB_IS_GONE
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .running import Inserted, Run, check_arguments, insert_runs
 from .specs import SpecCache
+from .timeline import read_pauses
 from .transactions import CannotDo, transaction_on_psycopg
+from .upcoming import first_open
 
 _specs = SpecCache()
 
@@ -320,34 +322,35 @@ def _end_of_pause(job: Job, run: str) -> dict[str, Any]:
 
 
 def skip_next(job_id: int, *, by: str, expected: datetime | None = None) -> datetime:
-    """The job's next fire time becomes a gap; returns it. Raises CannotDo when there is none to skip.
+    """The fire time that would run next becomes a gap; returns it. Raises CannotDo when there is none to skip.
 
     With `expected`, also when the next is another one by now: who saw 12:00 on a page must not skip 13:00.
     """
     with transaction_on_psycopg() as connection:
         connection.execute(LOCK_PLANS_SQL, {"job_ids": [job_id]})
-        plan = JobPlan.objects.filter(pk=job_id).first()
+        plan = JobPlan.objects.select_related("job__calendar").filter(pk=job_id).first()
         if plan is None:
             raise CannotDo("There is no such job; it may have been deleted.")
         if plan.skip_at is not None and plan.skip_at > plan.decided_until:
             raise CannotDo(
                 f"The fire time {plan.skip_at:%Y-%m-%d %H:%M:%S} UTC is to be skipped already."
             )
-        if plan.dirty or plan.next_fire_at is None:
+        if plan.dirty:
+            raise CannotDo("The job was edited a moment ago and is being planned; try again.")
+        moment = first_open(plan.job, plan, pauses=read_pauses())
+        if moment is None:
             raise CannotDo(
-                "The job was edited a moment ago and is being planned; try again."
-                if plan.dirty
-                else "The job has no next fire time: it is paused, disabled, over, or runs by hand only."
+                "The job has no next fire time: it is paused, disabled, over, or runs by hand only."
             )
-        if expected is not None and expected != plan.next_fire_at:
+        if expected is not None and expected != moment:
             raise CannotDo(
-                f"The next fire time is {plan.next_fire_at:%Y-%m-%d %H:%M:%S} UTC by now, not "
+                f"The next fire time is {moment:%Y-%m-%d %H:%M:%S} UTC by now, not "
                 f"{expected.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC. Nothing is skipped."
             )
-        JobPlan.objects.filter(pk=job_id).update(skip_at=plan.next_fire_at, skip_by=by, dirty=True)
-        _record_skip(Verb.JOB_SKIP, job_id, None, plan.next_fire_at, by=by)
+        JobPlan.objects.filter(pk=job_id).update(skip_at=moment, skip_by=by, dirty=True)
+        _record_skip(Verb.JOB_SKIP, job_id, None, moment, by=by)
         notices.notify(connection, notices.PLAN)
-        return plan.next_fire_at
+        return moment
 
 
 def unskip_next(job_id: int, *, by: str) -> bool:

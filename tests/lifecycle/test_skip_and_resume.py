@@ -267,6 +267,39 @@ def test_the_first_fire_time_after_a_pause_can_be_skipped(connection, clock):
     ]
 
 
+@pytest.mark.parametrize(("scope", "value"), [("all", ""), ("queue", "imports"), ("tag", "stock")])
+def test_the_first_fire_time_after_a_pause_of_many_can_be_skipped(scope, value, connection, clock):
+    job = every_ten_seconds(queue="imports", tags=["stock"])
+    settle(connection)
+    lifecycle.pause_scope(scope, value, by="ann", until=after_noon(35))
+    settle(connection)
+
+    with pytest.raises(CannotDo, match="12:00:40 UTC by now, not 2030-01-01 12:00:10 UTC"):
+        lifecycle.skip_next(job.pk, by="bob", expected=after_noon(10))
+    assert lifecycle.skip_next(job.pk, by="bob", expected=after_noon(40)) == after_noon(40)
+    for _ in range(6):
+        clock.tick(10)
+        turn(connection)
+
+    assert story(job) == [
+        "12:00:10-12:00:30 paused 3",
+        "12:00:40-12:00:40 skipped 1",
+        "12:00:50 ready",
+        "12:01:00 ready",
+    ]
+
+
+def test_a_pause_of_many_without_an_end_leaves_nothing_to_skip(connection, clock):
+    job, other = every_ten_seconds(tags=["stock"]), every_ten_seconds()
+    settle(connection)
+    lifecycle.pause_scope("tag", "stock", by="ann")
+
+    with pytest.raises(CannotDo, match="The job has no next fire time"):
+        lifecycle.skip_next(job.pk, by="bob")
+    assert plan_of(job).skip_at is None
+    assert lifecycle.skip_next(other.pk, by="bob") == after_noon(10)
+
+
 def test_a_skipped_fire_time_is_no_run(connection, clock):
     job = every_ten_seconds(max_runs=1)
     settle(connection)

@@ -8,7 +8,16 @@ import pytest
 from django.db.models import F
 
 from scheduler_app import lifecycle
-from scheduler_app.models import Backfill, Execution, Job, JobPlan, Status, Trigger, database_now
+from scheduler_app.models import (
+    Backfill,
+    Execution,
+    Job,
+    JobPlan,
+    Pause,
+    Status,
+    Trigger,
+    database_now,
+)
 
 from .admin_support import JOBS, OPERATOR, VIEWER, Browser, log_of, make_execution, make_job
 
@@ -151,6 +160,23 @@ def test_who_saw_an_older_page_skips_nothing() -> None:
 
     assert "Nothing is skipped." in page.main
     assert JobPlan.objects.get(job=job).skip_at is None
+
+
+def test_what_a_pause_of_many_takes_away_is_not_offered_to_be_skipped() -> None:
+    job = make_job(schedule="0 * * * *", tags=["db"])
+    hour = database_now().replace(minute=0, second=0, microsecond=0) + timedelta(hours=2)
+    JobPlan.objects.filter(job=job).update(dirty=False, next_fire_at=hour)
+    pause = lifecycle.pause_scope("tag", "db", by="carl", until=hour + timedelta(hours=3))
+    browser = Browser(*OPERATOR)
+    browser.open(f"{JOBS}{job.pk}/")
+
+    browser.press("Skip the next")
+
+    assert JobPlan.objects.get(job=job).skip_at == hour + timedelta(hours=3)
+    lifecycle.unskip_next(job.pk, by="ana")
+    JobPlan.objects.filter(job=job).update(dirty=False)
+    Pause.objects.filter(pk=pause.pk).update(paused_until=None)
+    assert "Skip the next" not in browser.open(f"{JOBS}{job.pk}/").text
 
 
 def test_a_fire_time_that_will_not_run_says_why_among_the_next() -> None:
