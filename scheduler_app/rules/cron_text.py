@@ -87,8 +87,6 @@ class CronText:
     """`*` or `/` stands in the minute or hour: in an hour that comes twice, the job keeps its rhythm."""
     seconds_last: bool
     """Six fields whose last one looks like a second."""
-    steps: tuple[tuple[str, int], ...]
-    """(field name, n) of each `*/n` and `0/n`, for the warnings."""
 
 
 def shown(piece: str) -> str:
@@ -150,7 +148,6 @@ def read_cron(text: str, key: str = "") -> CronText:
         restricts_weekday=weekday.plain != "*" or bool(weekday.nth),
         repeats=minute.has_rhythm or hour.has_rhythm,
         seconds_last=six and words[-1].startswith("*/") and weekday.plain != "*",
-        steps=tuple((part.field.name, step) for part in read for step in part.steps),
     )
 
 
@@ -235,7 +232,6 @@ class _FieldText:
         self.nth: set[tuple[int, int]] = set()
         self.nearest = 0
         self.has_rhythm = False
-        self.steps: list[int] = []
 
     @property
     def has_plain(self) -> bool:
@@ -279,8 +275,6 @@ def _read_piece(result: _FieldText, piece: str, key: str, *, alone: bool) -> Non
     else:
         base, slash, step_text = piece.partition("/")
         step = _step(field, base, step_text, piece) if slash else 0
-        if step > 1 and base in ("*", str(field.low)):
-            result.steps.append(step)
         if base[:1] in ("H", "h") and base[1:2] in ("", "("):
             result.pieces += _hashed(field, base, step, key, piece)
         elif base == "*":

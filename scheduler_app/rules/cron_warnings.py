@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from .cron import CronInZone
-from .cron_plan import MONTH_FULL_NAMES, Plan, listed, month_lengths
+from .cron_plan import MONTH_FULL_NAMES, Plan, listed, make_plan, month_lengths
+from .cron_text import DAY, FIELDS, Field, InvalidSchedule
 from .describe import DAY_FULL_NAMES, clock_of, days_in_words, ordinal, wall_of
 from .zones import END_OF_TIME, Zone
 
@@ -41,43 +43,71 @@ def _either_day(steps: CronInZone, now: int) -> str:
         if date not in dates:
             dates.append(date)
         now = max(found, steps.zone.first_moment_of(local - local % 86400 + 86399))
+    told = f"Runs {days_in_words(plan)} (next: {', '.join(dates)})"
+    if not _may_match_both(plan):
+        return told
     single = len(plan.days) == len(plan.weekdays) == 1
     if single and not plan.text.nth and not plan.last_day:
         day = DAY_FULL_NAMES[plan.weekdays[0]]
         both = f"{day} the {ordinal(plan.days[0])}"
     else:
         both = "days that are both"
-    return f'Runs {days_in_words(plan)} (next: {", ".join(dates)}). For {both} choose "both must match"'
+    return f'{told}. For {both} choose "both must match"'
 
 
+def _may_match_both(plan: Plan) -> bool:
+    """Whether the schedule would be accepted if both day fields had to match."""
+    try:
+        make_plan(plan.text, both_days=True)
+    except InvalidSchedule:
+        return False
+    return True
+
+
+# A step in the one form that is left of `*/n`, `a/n` and `a-b/n`.
+_STEPS = re.compile("(?:[*]|([0-9]+)-([0-9]+))/([0-9]+)")
 _INTERVAL_UNITS = {"second": "s", "minute": "m", "hour": "h", "day of month": "d"}
 _AROUND = {
-    "second": ("minute", 0, 60),
-    "minute": ("hour", 0, 60),
-    "hour": ("day", 0, 24),
-    "day of month": ("month", 1, 31),
-    "month": ("year", 1, 12),
-    "weekday": ("week", 0, 7),
+    "second": "minute",
+    "minute": "hour",
+    "hour": "day",
+    "day of month": "month",
+    "month": "year",
+    "weekday": "week",
 }
 
 
 def _uneven_steps(plan: Plan) -> Iterator[str]:
     """`*/7` in the minutes: after 56 comes 0."""
-    for field, step in plan.text.steps:
-        around, low, size = _AROUND[field]
-        values = range(low, low + size, step)
-        if len(values) == 1 or (size % step == 0 and field != "day of month"):
-            continue
-        last, first = values[-1], low
-        if field == "weekday":
-            rest = f"after {DAY_FULL_NAMES[last]} comes {DAY_FULL_NAMES[first]}"
-        elif field == "month":
-            rest = f"after {MONTH_FULL_NAMES[last - 1]} comes {MONTH_FULL_NAMES[first - 1]}"
-        else:
-            rest = f"after {last} comes {first}"
-        unit = _INTERVAL_UNITS.get(field)
-        hint = f"; @every {step}{unit} keeps an even distance" if unit else ""
-        yield f"A step of {step} in the {field} starts again each {around}: {rest}{hint}"
+    for field, text in zip(FIELDS, plan.text.fields, strict=True):
+        for piece in text.split(","):
+            values = _steps_around(field, piece)
+            size = field.high - field.low + 1
+            if len(values) > 1 and (size % values.step or field is DAY):
+                yield _uneven(field.name, values)
+
+
+def _steps_around(field: Field, piece: str) -> range:
+    """The values of a piece that steps through the whole field; none of another, as 9-17/5 ends where it is meant to."""
+    match = _STEPS.fullmatch(piece)
+    if match is None:
+        return range(0)
+    start, end, step = int(match[1] or field.low), int(match[2] or field.high), int(match[3])
+    is_whole = start - field.low < step and end == field.high
+    return range(start, end + 1, step) if is_whole else range(0)
+
+
+def _uneven(field: str, values: range) -> str:
+    first, last, step = values[0], values[-1], values.step
+    if field == "weekday":
+        rest = f"after {DAY_FULL_NAMES[last]} comes {DAY_FULL_NAMES[first]}"
+    elif field == "month":
+        rest = f"after {MONTH_FULL_NAMES[last - 1]} comes {MONTH_FULL_NAMES[first - 1]}"
+    else:
+        rest = f"after {last} comes {first}"
+    unit = _INTERVAL_UNITS.get(field)
+    hint = f"; @every {step}{unit} keeps an even distance" if unit else ""
+    return f"A step of {step} in the {field} starts again each {_AROUND[field]}: {rest}{hint}"
 
 
 def _short_months(plan: Plan) -> Iterator[str]:

@@ -118,11 +118,43 @@ def test_h_is_told_by_the_values_it_stands_for():
             ],
         ),
         (
+            "0 0 31 4,6 1",
+            [
+                "Runs on day 31 of the month or on Mondays (next: 2026-04-06, 2026-04-13, 2026-04-20,"
+                " 2026-04-27, 2026-06-01)"
+            ],
+        ),
+        (
+            "0 0 1 * 5#3",
+            [
+                "Runs on day 1 of the month or on the third Friday of the month (next: 2026-01-16, 2026-02-01,"
+                " 2026-02-20, 2026-03-01, 2026-03-20)"
+            ],
+        ),
+        (
             "*/7 * * * *",
             [
                 "A step of 7 in the minute starts again each hour: after 56 comes 0;"
                 " @every 7m keeps an even distance"
             ],
+        ),
+        (
+            "0-59/7 * * * *",
+            [
+                "A step of 7 in the minute starts again each hour: after 56 comes 0;"
+                " @every 7m keeps an even distance"
+            ],
+        ),
+        (
+            "1/7 * * * *",
+            [
+                "A step of 7 in the minute starts again each hour: after 57 comes 1;"
+                " @every 7m keeps an even distance"
+            ],
+        ),
+        (
+            "0 0 * * MON/4",
+            ["A step of 4 in the weekday starts again each week: after Friday comes Monday"],
         ),
         (
             "0 */5 * * *",
@@ -179,6 +211,10 @@ def test_what_may_surprise_is_said(text, warnings):
         "0 0 1 */3 *",
         "0 0 31 1,3 *",
         "5-50/7 * * * *",
+        "5/15 * * * *",
+        "50/7 * * * *",
+        "0 9/5 * * *",
+        "0 9 * * MON-FRI/2",
         "@daily",
         "@every 5m",
         "@at 2026-06-01T00:00:00",
