@@ -280,6 +280,7 @@ def make_plan(text: CronText, *, both_days: bool = False) -> Plan:
         first_of_hour=minute_values[0] * 60 + second_values[0],
         last_of_hour=minute_values[-1] * 60 + second_values[-1],
         every_hour=len(hour_values) == 24,
+        # 0-23, or all hours in a list, say "every hour" as well as `*` does.
         repeats=text.repeats or len(hour_values) == 24,
     )
     if not any(
