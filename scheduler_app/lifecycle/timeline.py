@@ -511,8 +511,10 @@ class Look:
 
 
 def _is_fire_time(spec: JobSpec | None, at: datetime) -> bool:
+    if spec is None or not spec.enabled or spec.deleted_at is not None:
+        return False
     try:
-        return spec is not None and Timetable.of(spec).next_after(at - TICK) == at
+        return Timetable.of(spec).next_after(at - TICK) == at
     except Invalid:
         return False
 

@@ -200,6 +200,31 @@ def test_a_skipped_fire_time_says_whom_it_met(connection, clock, node):
     ]
 
 
+def test_a_gap_that_goes_on_after_the_job_was_disabled_has_none_of_that_time(
+    connection, clock, node
+):
+    job = make()
+    settle(connection)
+    for seconds in (10, 20):
+        clock.set(after_noon(seconds))
+        turn(connection)
+        claim(connection, node)
+    for seconds, enabled in ((25, False), (45, True)):
+        clock.set(after_noon(seconds))
+        Job.objects.filter(pk=job.pk).update(enabled=enabled)
+        settle(connection)
+    clock.set(after_noon(50))
+    turn(connection)
+
+    [gap] = job.gaps.all()
+    assert (gap.first_at, gap.last_at, gap.count) == (after_noon(20), after_noon(50), 2)
+    assert (
+        why(job, 30) == "nightly was disabled at 2030-01-01 12:00:30 UTC, so it has no fire times."
+    )
+    for seconds in (20, 50):
+        assert "did not run: the one before still ran" in why(job, seconds)
+
+
 def test_between_the_fire_times_of_a_gap_there_was_none(connection, clock):
     job = make()
     settle(connection)
