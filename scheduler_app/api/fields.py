@@ -77,6 +77,9 @@ class NumberField(_Typed, serializers.FloatField):
 
 
 class FlagField(_Typed, serializers.BooleanField):
+    """True or false. What a form leaves out is not given: the pages' boxes send `false` themselves when unchecked."""
+
+    default_empty_html = empty
     json_types: tuple[type, ...] = (bool,)
     type_name = "true or false"
 
@@ -165,12 +168,13 @@ class MaskedJsonField(serializers.JSONField):
 
 
 class TagsField(serializers.ListField):
-    """A list of words; in an HTML form one text with commas."""
+    """A list of words; in an HTML form a text with commas, or several."""
 
     def get_value(self, dictionary: Mapping[Any, Any]) -> Any:
-        if html.is_html_input(dictionary):
-            text = str(dictionary.get(self.field_name, ""))
-            return [tag.strip() for tag in text.split(",") if tag.strip()]
+        if self.field_name in dictionary and html.is_html_input(dictionary):
+            texts = dictionary.getlist(self.field_name)  # type: ignore[attr-defined]  # A QueryDict.
+            words = (word.strip() for text in texts for word in str(text).split(","))
+            return [word for word in words if word]
         return super().get_value(dictionary)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
@@ -131,6 +132,55 @@ def test_a_job_is_created_by_the_form() -> None:
     )
     assert job.start_at.isoformat() == "2030-01-01T09:30:00+00:00"
     assert (job.enabled, job.end_at, job.max_runs) == (True, None, None)
+
+
+@pytest.mark.parametrize("box", ["checked", "unchecked"])
+def test_a_box_says_whether_it_is_checked(box: str) -> None:
+    page = Browser("editor").get("jobs")
+    # As a browser: what is hidden always, the box only when checked; of both the last one counts.
+    [hidden, checked] = re.findall(r'<input type="\w+" name="enabled" value="(\w+)"', page)
+    sent = [hidden, checked] if box == "checked" else [hidden]
+
+    response = Browser("editor").send(
+        "post", "jobs", {"name": "a", "target": ADD, "arguments": '{"a": 1}', "enabled": sent}
+    )
+
+    assert response.status_code == 201, response.content
+    assert Job.objects.get().enabled is (box == "checked")
+
+
+def test_an_unchecked_box_comes_back_unchecked() -> None:
+    response = Browser("editor").send("post", "jobs", {"name": "a", "enabled": ["false"]})
+
+    assert response.status_code == 400
+    assert not re.search(r'name="enabled"[^>]*checked', response.content.decode())
+
+
+@pytest.mark.parametrize("kind", ["multipart", "urlencoded"])
+def test_what_a_form_leaves_out_stays_in_an_edit_and_has_its_default_in_a_new_job(
+    kind: str,
+) -> None:
+    job = make_job(tags=["a", "b"], enabled=True)
+    client = client_of("editor")
+
+    def send(method: str, address: str, **fields: Any) -> Any:
+        if kind == "multipart":
+            return getattr(client, method)(address, fields, format="multipart")
+        form = "application/x-www-form-urlencoded"
+        return getattr(client, method)(address, urlencode(fields, doseq=True), content_type=form)
+
+    described = send("patch", f"{API}/jobs/{job.pk}", description="x").json()
+    created = send("post", f"{API}/jobs", name="new", target=ADD, arguments='{"a": 1}').json()
+
+    assert (described["description"], described["tags"], described["enabled"]) == (
+        "x",
+        ["a", "b"],
+        True,
+    )
+    assert (created["tags"], created["enabled"]) == ([], True)
+    several = send("patch", f"{API}/jobs/{job.pk}", tags=["c, d", "e"], enabled="false").json()
+    assert (several["tags"], several["enabled"]) == (["c", "d", "e"], False)
+    assert send("patch", f"{API}/jobs/{job.pk}", tags="").json()["tags"] == []
 
 
 def test_a_form_comes_back_filled_in_with_its_errors() -> None:
