@@ -108,7 +108,8 @@ class JobVerbs(JobBase):
                     scheduled_for=moment,
                 )
             except CannotDo as error:
-                form.add_error("arguments", str(error))
+                place = error.problems[0].field if error.problems else "arguments"
+                form.add_error(place.split(".")[0], str(error))
             else:
                 self._say_started(request, [execution])
                 return HttpResponseRedirect(execution_url(execution.pk))

@@ -92,7 +92,7 @@ class RunForm(forms.Form):
         self._zone = zone_of(timezone)
         self.fields["scheduled_for"].help_text = (
             "The fire time that the job is told, such as that of a day to be reported again. "
-            f"In {self._zone.key}, such as 2030-01-31 09:00. Empty: now."
+            f"In {self._zone.key}, such as 2026-01-31 09:00; now at the latest. Empty: now."
         )
 
     def clean_arguments(self) -> Any:

@@ -108,7 +108,9 @@ class RunItemSerializer(Strict):
     noun = "a run"
     job = JobRefField(help_text="An id or a name.")
     arguments = JsonField(required=False, help_text="Instead of the job's arguments.")
-    scheduled_for = MomentField(required=False, help_text="The fire time that it is told.")
+    scheduled_for = MomentField(
+        required=False, help_text="The fire time that it is told, now at the latest."
+    )
 
 
 class BulkRunSerializer(ChosenJobs):

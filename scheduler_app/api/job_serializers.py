@@ -340,7 +340,7 @@ class StatsSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="From 0 to 1; null while nothing succeeded or failed."
     )
     duration = DurationSerializer(help_text="Of those that succeeded.")
-    drift = DriftSerializer(help_text="Of those that took one attempt.")
+    drift = DriftSerializer(help_text="Of those that the schedule fired and that took one attempt.")
     first_at = MomentField(allow_null=True, help_text="The oldest of their fire times.")
     last_at = MomentField(allow_null=True)
 
@@ -403,7 +403,7 @@ class RunSerializer(Strict):
     scheduled_for = MomentField(
         required=False,
         allow_null=True,
-        help_text="The fire time that it is told; it starts at once in any case. Empty: now.",
+        help_text="The fire time that it is told, now at the latest; it starts at once in any case. Empty: now.",
     )
 
 

@@ -14,9 +14,10 @@ from scheduler_app.access import visible
 from scheduler_app.access.ownership import own_job_in_sql
 from scheduler_app.access.rights import require_targets
 from scheduler_app.access.throttling import RUNS, spend
-from scheduler_app.models import Trigger
+from scheduler_app.models import Trigger, database_now
 from scheduler_app.models.audit import Verb
 from scheduler_app.rules.differences import differences
+from scheduler_app.rules.problems import Problem
 from scheduler_app.targets import target_problems
 
 from . import notices
@@ -105,13 +106,13 @@ class Run:
     arguments: Any = None
     """None: the job's own."""
     scheduled_for: datetime | None = None
-    """The fire time that the job is told; None: now."""
+    """The fire time that the job is told, now at the latest; None: now."""
 
 
 def run_many(runs: Sequence[Run], *, by: str, trigger: str = Trigger.MANUAL) -> list[int]:
     """The executions' ids, in the order of `runs`; all of them or, with CannotDo, none.
 
-    Problems with arguments name the run by its place: `runs.3.arguments`.
+    Problems name the run by its place: `runs.3.arguments`.
     """
     if not 1 <= len(runs) <= MOST_RUNS:
         raise CannotDo(f"Ask for 1 to {MOST_RUNS:,} runs at once, not {len(runs):,}.")
@@ -120,6 +121,7 @@ def run_many(runs: Sequence[Run], *, by: str, trigger: str = Trigger.MANUAL) -> 
     # Also before a thousand rows are written that a refusal would take back.
     require_targets_of({run.job_id for run in runs})
     check_arguments(runs, place="runs.{}.")
+    check_fire_times(runs, place="runs.{}.")
     with transaction_on_psycopg() as connection:
         rows = insert_runs(connection, runs, by=by, trigger=trigger)
         if len(rows) < len(runs):
@@ -142,6 +144,26 @@ def check_arguments(runs: Sequence[Run], *, place: str = "") -> None:
                 f"{job.name}: {sentences}",
                 [replace(p, field=place.format(number) + p.field) for p in problems],
             )
+
+
+def check_fire_times(runs: Sequence[Run], *, place: str = "") -> None:
+    """Raises CannotDo for one that is still to come: the run would be the job's last execution until then."""
+    told = {n: run.scheduled_for for n, run in enumerate(runs) if run.scheduled_for is not None}
+    if not told:
+        return
+    now = database_now()
+    problems = [
+        Problem(
+            place.format(number) + "scheduled_for",
+            f"The fire time {moment:%Y-%m-%d %H:%M:%S %Z} is still to come; a run starts now, and is told one up to now.",
+            given=f"{moment:%Y-%m-%d %H:%M:%S %Z}",
+            allowed="a moment up to now; none stands for now",
+        )
+        for number, moment in told.items()
+        if moment > now
+    ]
+    if problems:
+        raise CannotDo(" ".join(problem.message for problem in problems), problems)
 
 
 def insert_runs(

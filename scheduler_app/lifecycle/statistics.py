@@ -51,7 +51,7 @@ SELECT
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY recent.took_s)
         FILTER (WHERE recent.status = 'succeeded'),
     percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY recent.drift_s)
-        FILTER (WHERE recent.attempt <= 1 AND recent.trigger <> 'backfill'),
+        FILTER (WHERE recent.attempt <= 1 AND recent.trigger = 'schedule'),
     min(recent.scheduled_for), max(recent.scheduled_for)
 FROM unnest(%(job_ids)s::bigint[]) AS wanted (job_id)
 LEFT JOIN LATERAL (
@@ -137,7 +137,7 @@ FROM generate_series(
 CROSS JOIN LATERAL (
     SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
         ORDER BY extract(epoch FROM started_at - scheduled_for)::float8
-    ) FILTER (WHERE attempt <= 1 AND trigger <> 'backfill') AS drift_s
+    ) FILTER (WHERE attempt <= 1 AND trigger = 'schedule') AS drift_s
     FROM (
         SELECT started_at, scheduled_for, attempt, trigger
         FROM scheduler_app_execution
@@ -246,7 +246,7 @@ SELECT
     node_id, count(*),
     percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
         ORDER BY extract(epoch FROM started_at - scheduled_for)::float8
-    ) FILTER (WHERE attempt <= 1 AND trigger <> 'backfill')
+    ) FILTER (WHERE attempt <= 1 AND trigger = 'schedule')
 FROM (
     SELECT node_id, started_at, scheduled_for, attempt, trigger
     FROM scheduler_app_execution
@@ -281,7 +281,8 @@ class JobStatistics:
     duration: Percentiles
     """Of those that succeeded."""
     drift: Percentiles
-    """Of those that took one attempt: a retry is late on purpose."""
+    """Of those that the schedule fired and that took one attempt: others may be told any fire time, and a retry is
+    late on purpose."""
     first_at: datetime | None
     last_at: datetime | None
 

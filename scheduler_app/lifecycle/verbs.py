@@ -42,7 +42,7 @@ from .entitling import (
 )
 from .fences import JOB_IS_GONE
 from .promoting import LOCK_PLANS_SQL, promote_locked
-from .running import Inserted, Run, check_arguments, insert_runs
+from .running import Inserted, Run, check_arguments, check_fire_times, insert_runs
 from .specs import SpecCache
 from .timeline import read_pauses
 from .transactions import CannotDo, transaction_on_psycopg
@@ -153,13 +153,15 @@ def run_now(
 ) -> list[Execution]:
     """One execution of each job, at once, or when the job's limit allows; its schedule is not touched.
 
-    `arguments` replaces the job's own for this execution; `scheduled_for` is the fire time that the job is told.
-    Raises CannotDo when the arguments do not fit or no job is left.
+    `arguments` replaces the job's own for this execution; `scheduled_for` is the fire time that the job is told, now at
+    the latest. Raises CannotDo when these do not fit or no job is left.
     """
     runs = [Run(job_id, arguments, scheduled_for) for job_id in sorted(set(job_ids))]
     # Before the transaction: nobody waits for the counter of somebody else's.
     spend(RUNS, len(runs))
     check_arguments(runs)
+    # Of all these runs it is the same.
+    check_fire_times(runs[:1])
     with transaction_on_psycopg() as connection:
         rows = insert_runs(connection, runs, by=by, trigger=trigger)
         if not rows:

@@ -10,7 +10,7 @@ from scheduler_app.lifecycle import CannotDo, Run
 from scheduler_app.models import Execution
 from tests.wire import sent_by
 
-from .support import NOON, make_job, together
+from .support import NOON, after_noon, make_job, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,6 +44,17 @@ def test_each_run_has_its_own_arguments_and_fire_time(connection, clock):
     assert found[ids[2]].scheduled_for == NOON
     assert {run.status for run in found.values()} == {"ready"}
     assert {run.trigger for run in found.values()} == {"api"}
+
+
+def test_a_fire_time_that_is_still_to_come_is_named_by_its_place(connection, clock):
+    job = make_add()
+    runs = [Run(job.pk, scheduled_for=NOON), Run(job.pk, scheduled_for=after_noon(1))]
+
+    with pytest.raises(CannotDo, match="still to come") as refused:
+        lifecycle.run_many(runs, by="ann")
+
+    assert [problem.field for problem in refused.value.problems] == ["runs.1.scheduled_for"]
+    assert not Execution.objects.exists()
 
 
 def test_a_thousand_runs_are_as_many_statements_as_one(connection, clock):

@@ -186,6 +186,20 @@ def test_run_now_can_be_for_a_moment_of_one_s_choice(connection, clock):
     assert (execution.run_after, execution.trigger) == (NOON, "api")
 
 
+def test_no_run_is_told_a_fire_time_that_is_still_to_come(connection, clock):
+    """It would be the job's newest execution until then, whatever happened meanwhile."""
+    job = make_add()
+
+    with pytest.raises(CannotDo, match="still to come") as refused:
+        lifecycle.run_now([job.pk], by="ann", scheduled_for=after_noon(1))
+
+    [problem] = refused.value.problems
+    assert (problem.field, problem.given) == ("scheduled_for", "2030-01-01 12:00:01 UTC")
+    assert not Execution.objects.exists()
+    [execution] = lifecycle.run_now([job.pk], by="ann", scheduled_for=NOON)
+    assert execution.scheduled_for == NOON
+
+
 def test_a_deleted_job_cannot_be_run(connection, clock):
     job, other = make_add(), make_add()
     job.delete()

@@ -43,6 +43,7 @@ BEYOND = {
     "jobs": "which jobs there are",
     "node": "which nodes there are",
     "cursor": "which cursors were given out, for which list in which order",
+    "scheduled_for": "what comes after now",
     "until": "what comes after another moment, or after now",
     "end_at": "what comes after another moment",
     "at": "what comes after another moment",

@@ -208,6 +208,9 @@ def test_a_run_is_told_the_fire_time_that_was_typed_in_the_zone_of_the_job() -> 
     browser.open(f"{JOBS}{job.pk}/run/")
     browser.press("Run now", scheduled_for="soon")
     assert "is not a moment" in browser.errors["scheduled_for"][0]
+    browser.press("Run now", scheduled_for="2100-01-01 09:00")
+    assert "still to come" in browser.errors["scheduled_for"][0]
+    assert Execution.objects.count() == 1
 
 
 # --- Backfill ---------------------------------------------------------------------------------

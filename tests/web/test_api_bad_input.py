@@ -194,6 +194,7 @@ def test_a_kind_that_is_switched_off_is_refused(admin: ApiClient, settings: Any)
         ("jobs/a/resume", {"now": True}, "now"),
         ("jobs/a/resume", {"run": "some"}, "run"),
         ("jobs/a/run", {"scheduled_for": "2200-01-01T00:00:00Z"}, "scheduled_for"),
+        ("jobs/a/run", {"scheduled_for": "2100-12-31T23:59:59Z"}, "scheduled_for"),
         ("jobs/a/run", {"scheduled_for": "1969-01-01T00:00:00Z"}, "scheduled_for"),
         ("jobs/a/run", {"arguments": {"b": 1}}, "arguments"),
         ("jobs/a/run", {"arguments": None}, "arguments"),
