@@ -83,7 +83,7 @@ class SchedulerConfig:
     """How many runs one user or token may ask for; 0: any number."""
 
     login_failures_per_minute: int = 10
-    """How many wrong passwords and tokens one address may try; 0: any number."""
+    """How many wrong passwords one address may try, and how many wrong tokens; 0: any number."""
 
     web_statement_timeout: float = 5.0
     """A query of a page or of the API that takes longer is given up; 0: never."""

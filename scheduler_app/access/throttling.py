@@ -143,7 +143,7 @@ def spend_up_to_all(what: str, weigh: Callable[[], int]) -> None:
 
 
 def note_failed_login(address: str, name: str = "") -> None:
-    """Somebody at this address gave a wrong password or token."""
+    """Somebody at this address gave a wrong password."""
     limit = _limit(LOGIN_FAILURES)
     if limit:
         for key, most in _login_keys(address, name, limit):
@@ -151,12 +151,22 @@ def note_failed_login(address: str, name: str = "") -> None:
 
 
 def refuse_guessing(address: str, name: str = "") -> None:
-    """Raises TooOften where too many logins failed of late, before anything is compared."""
+    """Raises TooOften where too many passwords were wrong of late, before another one is compared."""
     limit = _limit(LOGIN_FAILURES)
     if limit:
         for key, most in _login_keys(address, name, limit):
             if _ask(SPENT_SQL, {"key": key, "limit": most}):
                 raise TooOften("Too many logins failed.", _rest_of_minute())
+
+
+def note_bad_token(address: str) -> None:
+    """Count a token that is none; raises TooOften where too many came from this address of late.
+
+    Apart from passwords, and after the look: nobody guesses 256 bits, so whoever sends wrong ones hinders no other.
+    """
+    limit = _limit(LOGIN_FAILURES)
+    if limit and not _count(f"{LOGIN_FAILURES}:tokens:{address}", 1, limit):
+        raise TooOften("Too many tokens were wrong.", _rest_of_minute())
 
 
 @receiver(user_login_failed, dispatch_uid="scheduler_app.note_failed_login")

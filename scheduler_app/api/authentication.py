@@ -1,6 +1,7 @@
 """Who calls: a token, a name and password with each request, or the session of somebody who is logged in.
 
-After too many failures from an address nothing is compared any more until the minute is over.
+After too many wrong passwords from an address no password is compared any more until the minute is over. Tokens always
+are: they cannot be guessed, and a program with an old one must not shut out the others at its address.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
 from scheduler_app.access.caller import client_address
-from scheduler_app.access.throttling import note_failed_login, refuse_guessing
+from scheduler_app.access.throttling import note_bad_token, refuse_guessing
 from scheduler_app.access.tokens import BadToken, recognise
 from scheduler_app.models import ApiToken
 
@@ -52,12 +53,10 @@ class TokenAuthentication(authentication.BaseAuthentication):
         words = authentication.get_authorization_header(request).split()
         if not words or words[0].lower() != b"bearer":
             return None
-        address = client_address(request._request)
-        refuse_guessing(address)
         try:
             token = recognise(words[1].decode(errors="replace") if len(words) == 2 else "")
         except BadToken as error:
-            note_failed_login(address)
+            note_bad_token(client_address(request._request))
             raise exceptions.AuthenticationFailed(str(error)) from None
         return token.user, token
 

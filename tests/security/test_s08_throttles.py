@@ -201,8 +201,36 @@ def test_s08_guessing_passwords_ends_after_some_failures(limits) -> None:
     # Nothing is compared any more, not even what is right; elsewhere the account is not locked.
     assert basic("vera", PASSWORD).get(f"{API}/jobs/").status_code == 429
     assert basic("vera", PASSWORD, REMOTE_ADDR="192.0.2.5").get(f"{API}/jobs/").status_code == 200
-    bearer = ApiClient(headers={"Authorization": "Bearer sch_x_y"})
-    assert bearer.get(f"{API}/jobs/").status_code == 429
+
+
+def bearer(text: str) -> ApiClient:
+    return ApiClient(headers={"Authorization": f"Bearer {text}"})
+
+
+def test_s08_wrong_tokens_hold_back_nobody_else_at_their_address(limits) -> None:
+    """A program with an expired token calls again and again; tokens are not to be guessed."""
+    limits(login_failures_per_minute=3)
+    vera = make_user("viewer", "vera")
+    _, right = lifecycle.create_token(vera, "ci", scopes=["read"], by="ana")
+
+    answers = [bearer("sch_x_y").get(f"{API}/jobs/") for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+    assert 1 <= int(answers[-1]["Retry-After"]) <= 60
+    assert bearer(right).get(f"{API}/jobs/").status_code == 200
+    assert basic("vera", PASSWORD).get(f"{API}/jobs/").status_code == 200
+    elsewhere = ApiClient(headers={"Authorization": "Bearer sch_x_y"}, REMOTE_ADDR="192.0.2.5")
+    assert elsewhere.get(f"{API}/jobs/").status_code == 401
+
+
+def test_s08_wrong_passwords_hold_back_no_token(limits) -> None:
+    limits(login_failures_per_minute=1)
+    vera = make_user("viewer", "vera")
+    _, right = lifecycle.create_token(vera, "ci", scopes=["read"], by="ana")
+    for _ in range(3):
+        basic("vera", "guess").get(f"{API}/jobs/")
+
+    assert bearer(right).get(f"{API}/jobs/").status_code == 200
 
 
 def test_s08_guessing_on_the_login_page_ends_too(limits, client) -> None:
