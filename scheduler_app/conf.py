@@ -77,10 +77,10 @@ class SchedulerConfig:
     """Entries of the audit trail older than this are removed."""
 
     writes_per_minute: int = 1200
-    """How often one user or token may change something, over the API or in the admin; 0: any number."""
+    """How often one user may change something, over the API with all tokens or in the admin; 0: any number."""
 
     runs_per_minute: int = 3000
-    """How many runs one user or token may ask for; 0: any number."""
+    """How many runs one user may ask for; 0: any number."""
 
     login_failures_per_minute: int = 10
     """How many wrong passwords one address may try, and how many wrong tokens; 0: any number."""
