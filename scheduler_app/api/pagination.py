@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import QuerySet
 from django.template import loader
+from rest_framework.exceptions import ParseError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,6 +20,7 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from scheduler_app.rules.problems import Problem
 
 from .errors import Refused
+from .parsers import strict_loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +71,31 @@ class Cursor:
     @classmethod
     def from_text(cls, text: str, order: Order) -> Cursor:
         try:
-            words = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+            # As strict as with a body, since what cannot be stored cannot be asked for either.
+            words = strict_loads(decoded)
             column, descending, value, id_, backwards = words
             if (column, descending) != (order.column, order.descending):
                 raise ValueError(column)
             if order.type is datetime:
-                value = datetime.fromisoformat(value)
+                value = _aware(datetime.fromisoformat(value))
             if order.key is not int:
                 id_ = order.key(id_)
-            if type(value) is not order.type or type(id_) is not order.key or "\0" in str(value):
+            if type(value) is not order.type or type(id_) is not order.key:
                 raise ValueError(value)
-            if isinstance(value, datetime) and value.tzinfo is None:
-                raise ValueError(value)
-        except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):
+        except (ValueError, TypeError, AttributeError, OverflowError, ParseError):
             message = (
                 "This is not a cursor of this list in this order; take it from next or previous."
             )
             raise Refused([Problem("cursor", message)]) from None
         return cls(value, id_, bool(backwards))
+
+
+def _aware(moment: datetime) -> datetime:
+    """In UTC; raises ValueError for one without a zone, and OverflowError for one that UTC has no year for."""
+    if moment.tzinfo is None:
+        raise ValueError(moment)
+    return moment.astimezone(UTC)
 
 
 class KeysetPagination(BasePagination):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from typing import Any
@@ -266,6 +267,67 @@ def test_s13_s23_a_query_refuses_what_it_does_not_take(
     errors = errors_of(admin.get(f"{API}/{query}"))
 
     assert field in errors
+
+
+ORDERED = {
+    "jobs?ordering=id": ["id", False, 1],
+    "jobs?ordering=-priority": ["priority", True, 1],
+    "jobs?ordering=name": ["name", False, "a"],
+    "jobs?ordering=created_at": ["created_at", False, "2030-01-01T00:00:00Z"],
+    "jobs?ordering=-next_fire_at": ["fires_at", True, "2030-01-01T00:00:00Z"],
+    "executions?": ["scheduled_for", True, "2030-01-01T00:00:00Z"],
+    "calendars?": ["name", False, "a"],
+    "nodes?": ["id", True, 1],
+    "pauses?": ["id", True, 1],
+    "tasks?": ["name", False, "a"],
+    "audit?": ["at", True, "2030-01-01T00:00:00Z"],
+    "bulk/executions?": ["created_at", True, "2030-01-01T00:00:00Z"],
+}
+"""Lists, and what a cursor of theirs holds before the id."""
+UUID = "00000000-0000-4000-8000-000000000000"
+FORGED = [
+    *(None, True, 1.5, float("nan"), float("inf"), 10**400, [], {}, "", "x", "\0", "\ud800"),
+    *("2030-01-01", "2030-01-01T00:00:00", "0001-01-01T00:00:00+23:59"),
+    *("9999-12-31T23:59:59-23:59", "10000-01-01T00:00:00Z", "2030-01-01T00:00:00+00:00:01"),
+]
+
+
+@pytest.mark.parametrize("of_list", ORDERED)
+@pytest.mark.parametrize("place", ["value", "id"])
+def test_no_forged_cursor_is_the_server_s_failure(
+    admin: ApiClient, of_list: str, place: str
+) -> None:
+    column, descending, value = ORDERED[of_list]
+    id_: Any = UUID if of_list.startswith("bulk") else 1
+
+    def ask(words: list[Any]) -> Any:
+        cursor = base64.urlsafe_b64encode(json.dumps(words).encode()).decode()
+        return admin.get(f"{API}/{of_list}&cursor={cursor}")
+
+    assert ask([column, descending, value, id_, False]).status_code == 200
+    for forged in (*FORGED, 2**31, 2**63, -(10**30)):
+        for backwards in (False, True):
+            words = [value, forged] if place == "id" else [forged, id_]
+            answer = ask([column, descending, *words, backwards])
+            # What could be a row's is a place in the list; all else is refused.
+            if answer.status_code != 200:
+                assert "take it from next or previous" in errors_of(answer)["cursor"]["message"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("x", 1, None, [], {}, [1] * 6, "names"),
+        *(["name", False, value, 1, False] for value in ("\ud800", "\0", None, 1, [[]] * 40)),
+        *(["name", False, "a", value, False] for value in ("1", 1.0, True, float("nan"), None)),
+    ],
+)
+def test_a_cursor_that_nobody_was_given_is_refused(admin: ApiClient, words: Any) -> None:
+    cursor = base64.urlsafe_b64encode(json.dumps(words).encode()).decode()
+
+    errors = errors_of(admin.get(f"{API}/jobs?cursor={cursor}"))
+
+    assert set(errors) == {"cursor"}
 
 
 def test_a_cursor_of_another_order_is_refused(admin: ApiClient) -> None:
