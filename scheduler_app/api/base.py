@@ -28,6 +28,7 @@ from .operations import Operation
 from .pagination import KeysetPagination, Order
 from .parsers import MAX_BODY_BYTES, JSONParser
 from .permissions import MayDo
+from .queries import NoQuery, Query
 from .renderers import BrowsableAPIRenderer
 
 Row = TypeVar("Row", bound=Model)
@@ -45,6 +46,13 @@ class ApiView(APIView):
     operations: ClassVar[dict[str, Operation]] = {}
     """What each of them takes and answers, for the OpenAPI document."""
 
+    @property
+    def operation(self) -> Operation | None:
+        """What was asked for; None where the document tells of no such thing."""
+        return self.operations.get(
+            getattr(self, "action", None) or str(self.request.method).lower()
+        )
+
     def get_exception_handler(self) -> Any:
         return errors.handle_exception
 
@@ -60,6 +68,18 @@ class ApiView(APIView):
         # Before anything reads the body, which looking for a CSRF token in a form does already.
         self.check_body(request)
         super().initial(request, *args, **kwargs)
+        self.check_query(request)
+
+    def check_query(self, request: Request) -> None:
+        """Refuse parameters of what changes something, which would ignore them: who says `?dry_run=true` means it."""
+        if request.method in SAFE_METHODS or self.operation is None:
+            return
+        query: type[Query] | None = None
+        if request.accepted_renderer.format == BrowsableAPIRenderer.format:
+            # A page's forms are sent to its own address, with what chose the rows that it shows.
+            reading = getattr(self, "action_map", {}).get("get", "")
+            query = self.operations[reading].query if reading else None
+        (query or NoQuery).of(request)
 
     def check_throttles(self, request: Request) -> None:
         """After the rights, so that what is refused anyway costs nothing."""
@@ -78,10 +98,8 @@ class ApiView(APIView):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         final = super().finalize_response(request, response, *args, **kwargs)
-        action = getattr(self, "action", None) or str(request.method).lower()
-        operation = self.operations.get(action)
-        if operation is not None and operation.deprecated is not None:
-            for name, value in operation.deprecated.headers.items():
+        if self.operation is not None and self.operation.deprecated is not None:
+            for name, value in self.operation.deprecated.headers.items():
                 final[name] = value
         # A page shows who is logged in, which asks the database.
         as_page = request.accepted_renderer.format == "api" and final.status_code != 503

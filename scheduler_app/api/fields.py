@@ -263,7 +263,7 @@ class Strict(serializers.Serializer[Any]):
             close = difflib.get_close_matches(name, known, n=1)
             return replace(
                 problem,
-                allowed=", ".join(known) or "no field at all",
+                allowed=", ".join(known) or f"no {self.part} at all",
                 suggestion=close[0] if close else "",
             )
         given = self.initial_data.get(name)

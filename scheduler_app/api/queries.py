@@ -61,6 +61,12 @@ class Query(Strict):
         return found
 
 
+class NoQuery(Query):
+    """For what changes something."""
+
+    noun = "this request; its fields go into the body"
+
+
 class ShownQuery(Query):
     """For one thing."""
 

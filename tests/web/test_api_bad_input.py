@@ -269,6 +269,27 @@ def test_s13_s23_a_query_refuses_what_it_does_not_take(
     assert field in errors
 
 
+def test_a_write_with_an_unknown_parameter_does_nothing(admin: ApiClient) -> None:
+    job = Job.objects.create(**GOOD)
+
+    for method, path in (
+        ("post", "run?dry_run=true"),
+        ("post", "pause?until=2030-01-01T00:00:00Z"),
+        ("post", "run?page_size=10"),
+        ("delete", "?nonsense=1"),
+        ("delete", "?fields=name"),
+        ("patch", "?format="),
+    ):
+        errors = errors_of(getattr(admin, method)(f"{API}/jobs/a/{path}", {}))
+        assert set(errors) == {path.split("?")[1].split("=")[0]}
+    assert not Execution.objects.exists()
+    assert (Job.objects.get().pk, Job.objects.get().paused_at) == (job.pk, None)
+    # What chooses the form of the answer is none of these; what is not there is not there.
+    assert admin.post(f"{API}/jobs/a/run?format=json", {}).status_code == 202
+    assert admin.delete(f"{API}/jobs/a/run?nonsense=1").status_code == 405
+    assert admin.post(f"{API}/nothing?nonsense=1").status_code == 404
+
+
 ORDERED = {
     "jobs?ordering=id": ["id", False, 1],
     "jobs?ordering=-priority": ["priority", True, 1],

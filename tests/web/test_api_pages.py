@@ -134,6 +134,22 @@ def test_a_job_is_created_by_the_form() -> None:
     assert (job.enabled, job.end_at, job.max_runs) == (True, None, None)
 
 
+def test_a_form_is_sent_to_the_address_of_its_page_whatever_that_page_shows() -> None:
+    editor = Browser("editor")
+    fields = {"name": "a", "target": ADD, "arguments": '{"a": 1}'}
+
+    created = editor.send("post", "jobs?page_size=10&ordering=-name&format=api", fields)
+    edited = editor.send("put", "jobs/a?fields=name", fields | {"description": "new"})
+    misspelt = editor.send("put", "jobs/a?field=name", fields)
+    deleted = editor.send("delete", "jobs/a?fields=name", {})
+
+    assert (created.status_code, edited.status_code) == (201, 200)
+    assert misspelt.status_code == 400
+    # A page is shown for it, so it is no 204.
+    assert deleted.status_code == 200
+    assert not Job.objects.filter(deleted_at=None).exists()
+
+
 @pytest.mark.parametrize("box", ["checked", "unchecked"])
 def test_a_box_says_whether_it_is_checked(box: str) -> None:
     page = Browser("editor").get("jobs")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 import pytest
 from drf_spectacular.drainage import GENERATOR_STATS
@@ -17,7 +19,7 @@ from scheduler_app.api import urls
 from scheduler_app.api.operations import Deprecation
 from scheduler_app.api.tasks import TaskViewSet
 
-from .api_support import API, ApiClient, client_of, make_job
+from .api_support import API, ApiClient, client_of, errors_of, make_job
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +79,20 @@ def test_every_operation_has_words_and_its_failures(document: dict[str, Any]) ->
             assert "404" in operation["responses"], where
         if "requestBody" in operation:
             assert {"400", "413", "415"} <= set(operation["responses"]), where
+
+
+def test_every_write_refuses_a_parameter(document: dict[str, Any]) -> None:
+    """`run?dry_run=true` ran the job."""
+    admin = client_of("admin")
+    for path, method, operation in operations(document):
+        if method == "get":
+            continue
+        address = re.sub(r"{\w+}", str(UUID(int=1)) if "/bulk/" in path else "1", path)
+        response = getattr(admin, method)(f"{address}?dry_run=true", {})
+        entry = errors_of(response)["dry_run"]
+        assert entry["message"].startswith("dry_run is not a parameter of this request"), path
+        assert entry["allowed"] == "no parameter at all"
+        assert "400" in operation["responses"], path
 
 
 def test_examples_fit_their_schemas(document: dict[str, Any]) -> None:
