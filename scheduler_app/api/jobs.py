@@ -250,9 +250,11 @@ class JobViewSet(JobHistory):
         if _tags(request, IF_MATCH) is not None:
             raise PreconditionFailed(f"There is no job {shown(name)!r} to be edited.")
         given = request.data.get("name", name) if isinstance(request.data, Mapping) else name
-        if given != name:
+        # No name keeps the blanks around it: the same PUT again would find no such job.
+        kept = name.strip()
+        if not given == name == kept:
             message = f"There is no job {shown(name)!r}, and the address is the name of a new one."
-            raise Refused([Problem("name", message, given=shown(given), allowed=name)])
+            raise Refused([Problem("name", message, given=shown(given), allowed=kept)])
         return self._created(request, self._valid(data=request.data, url_name=name))
 
     def partial_update(self, request: Request, job: str) -> Response:

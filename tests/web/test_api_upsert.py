@@ -63,6 +63,13 @@ def test_a_name_that_no_job_can_have_is_refused(editor: ApiClient, name: str) ->
     assert not Job.objects.exists()
 
 
+def test_a_name_with_blanks_around_it_creates_no_job_of_another_name(editor: ApiClient) -> None:
+    for body in (BODY, {**BODY, "name": " sp "}, {**BODY, "name": "sp"}):
+        errors = errors_of(editor.put(f"{API}/jobs/%20sp%20", body))
+        assert errors["name"]["allowed"] == "sp"
+    assert not Job.objects.exists()
+
+
 def test_what_is_wrong_with_a_new_job_is_said_as_by_a_post(editor: ApiClient) -> None:
     errors = errors_of(editor.put(f"{API}/jobs/a", {**BODY, "schedule": "nope", "priority": 500}))
 
