@@ -16,7 +16,6 @@ from rest_framework.response import Response
 from scheduler_app import lifecycle
 from scheduler_app.conf import get_config
 from scheduler_app.models import Calendar
-from scheduler_app.rules.calendars import read_days
 from scheduler_app.rules.problems import Problem
 
 from . import permissions
@@ -75,17 +74,16 @@ class CalendarSerializer(Selective, Strict, serializers.ModelSerializer[Calendar
             attrs = {"description": "", "days": ""} | attrs
         for name, value in attrs.items():
             setattr(candidate, name, value)
-        problems = list(read_days(candidate.days)[1])
         try:
-            candidate.full_clean(exclude=["days"])
+            candidate.full_clean()
         except ValidationError as error:
-            problems += [
-                Problem(field, message, given=shown(getattr(candidate, field, ""), field))
-                for field, messages in error.message_dict.items()
-                for message in messages
-            ]
-        if problems:
-            self.refuse(problems)
+            self.refuse(
+                [
+                    Problem(field, message, given=shown(getattr(candidate, field, ""), field))
+                    for field, messages in error.message_dict.items()
+                    for message in messages
+                ]
+            )
         self.candidate = candidate
         return attrs
 

@@ -102,9 +102,11 @@ def test_what_cannot_be_a_calendar_is_refused_by_its_field(
 ) -> None:
     Calendar.objects.create(name="taken")
 
-    errors = errors_of(editor.post(f"{API}/calendars", {"name": "new", **changed}))
+    response = editor.post(f"{API}/calendars", {"name": "new", **changed})
 
+    errors = errors_of(response)
     assert set(errors) == {field}
+    assert len(response.json()["errors"]) == 1
     assert words in errors[field]["message"]
     assert Calendar.objects.count() == 1
 
