@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import runpy
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from gunicorn.config import Config
+from gunicorn.http.parser import RequestParser
 
 from .conftest import ROOT, Manage
 
@@ -161,6 +164,22 @@ def test_a_command_with_wrong_settings_prints_the_sentence_and_nothing_else(mana
     assert done.stdout == ""
     assert done.stderr.startswith("DEBUG is off and DATABASE_URL is not set")
     assert done.stderr.count("\n") == 1
+
+
+def test_gunicorn_believes_no_header_about_the_scheme_so_that_the_settings_decide() -> None:
+    """By default it does for what comes from 127.0.0.1, whatever TRUST_X_FORWARDED_PROTO says."""
+    config = Config()
+    for name, value in runpy.run_path(str(ROOT / "gunicorn.conf.py")).items():
+        if name in config.settings:
+            config.set(name, value)
+    peer, server = socket.socketpair()
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: https\r\nSCRIPT_NAME: /x\r\n\r\n"
+    with peer, server:
+        peer.sendall(head)
+        request = next(RequestParser(config, server, ("127.0.0.1", 1)))
+
+    assert request.scheme == "http"
+    assert ("SCRIPT_NAME", "/x") not in request.headers
 
 
 def test_the_page_of_settings_lists_every_variable_and_no_other(load: Any) -> None:
