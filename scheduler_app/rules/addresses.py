@@ -23,6 +23,10 @@ _NAMED_IPV4 = [
         ("0.0.0.0/8", "an unspecified"),
         ("127.0.0.0/8", "a loopback"),
         ("169.254.169.254/32", "a cloud metadata"),
+        # Where Azure, Alibaba and Oracle speak to the machines themselves; the first is among public addresses.
+        ("168.63.129.16/32", "a cloud metadata"),
+        ("100.100.100.200/32", "a cloud metadata"),
+        ("192.0.0.192/32", "a cloud metadata"),
         ("169.254.0.0/16", "a link-local"),
         ("10.0.0.0/8", "a private"),
         ("172.16.0.0/12", "a private"),
@@ -46,6 +50,8 @@ _NAMED_IPV6 = [
         ("fc00::/7", "a private"),
         ("ff00::/8", "a multicast"),
         ("2001::/32", "a Teredo"),
+        # For documentation, and newer than some of the Pythons that this runs on.
+        ("3fff::/20", "a reserved"),
     )
 ]
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
