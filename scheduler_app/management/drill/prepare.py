@@ -1,7 +1,8 @@
 """Make the tables and the jobs of a drill: `python -m scheduler_app.management.drill.prepare`, in a process of its own.
 
 It reads a JSON list of jobs, each the fields of a `Job`, and answers with their ids by name. With the argument
-`migrate` it makes the tables first, with `operator` somebody who may do everything.
+`migrate` it makes the tables first, with `operator` somebody who may do everything, and who owns the jobs: nodes ask for
+an owner's rights before each run.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ def main() -> None:
 
     if "migrate" in sys.argv[1:]:
         call_command("migrate", verbosity=0, stdout=sys.stderr)
+    owner = None
     if "operator" in sys.argv[1:]:
-        get_user_model().objects.create_superuser(OPERATOR, password=OPERATOR)
+        owner = get_user_model().objects.create_superuser(OPERATOR, password=OPERATOR)
     ids = {}
     for fields in wanted:
-        job = Job(**fields)
+        job = Job(owner=owner, **fields)
         job.full_clean()
         job.save()
         ids[job.name] = job.pk
