@@ -287,7 +287,7 @@ FROM_WHAT_WAS_FOUND = {
 
 BY_ID = {
     # Verbs: they are asked by the ids that a page or the API found among what the caller sees, and lock these rows.
-    *("lifecycle/verbs.py", "lifecycle/backfilling.py", "lifecycle/impact.py"),
+    *("lifecycle/verbs.py", "lifecycle/backfilling.py", "lifecycle/held.py", "lifecycle/impact.py"),
     # Of one job, which the page found.
     "lifecycle/timeline.py",
     # New ones, and whether a job that is seen was deleted; the rows come from `visible`, nodes' from the selection's view.
