@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone as django_timezone
 
 from scheduler_app.access import visible
@@ -18,7 +19,7 @@ from scheduler_app.lifecycle.panorama import Activity, Ahead, Appointment, Happe
 from scheduler_app.models import GapReason, Job
 
 from . import charts, queries
-from .display import clock, count_text, printable, zone_of
+from .display import clock, count_text, duration, printable, zone_of
 from .job_filters import CHOICES_SHOWN
 
 SPANS: dict[str, tuple[str, timedelta, timedelta]] = {
@@ -34,6 +35,9 @@ PAST_SHARE = 0.7
 """Of the axis, while it follows the moment."""
 ROWS = 20
 BINS = 90
+"""Into how many places the axis is divided; executions of one job that ran in the same place are one mark."""
+SEEN = 0.15
+"""Percent of the axis; a wait that is shorter is not drawn."""
 MARKS_AHEAD = 24
 LONGEST_AWAY = timedelta(days=366)
 OFTEN = 24
@@ -80,8 +84,21 @@ class MarkOnRow:
     x: float
     width: float
     title: str
-    execution_id: int | None = None
+    href: str = ""
     is_point: bool = False
+    is_several: bool = False
+    waited: float = 0
+    """How wide the wait before `x` is drawn."""
+
+    @property
+    def end(self) -> float:
+        """Where it ends."""
+        return self.x + self.width
+
+    @property
+    def wait_x(self) -> float:
+        """Where the wait before it begins."""
+        return self.x - self.waited
 
 
 @dataclass(slots=True)
@@ -96,6 +113,8 @@ class Row:
     held: str = ""
     problem: str = ""
     is_capped: bool = False
+    href: str = ""
+    """The list of its executions in this time."""
 
     @property
     def summary(self) -> str:
@@ -178,8 +197,9 @@ def _rows(jobs: Sequence[Job], axis: charts.TimeAxis, now: datetime) -> list[Row
     rows = []
     for job in jobs:
         row = Row(job)
-        _add_happened(row, happened.get(job.pk, ()), axis, now)
-        for gap in missing.get(job.pk, ()):
+        gaps = missing.get(job.pk, ())
+        _add_happened(row, happened.get(job.pk, ()), gaps, axis, now)
+        for gap in gaps:
             _add_gap(row, gap, axis)
         if job.pk in ahead:
             _add_ahead(row, ahead[job.pk], axis, now)
@@ -205,19 +225,23 @@ def _add_gap(row: Row, gap: Missing, axis: charts.TimeAxis) -> None:
 
 
 def _add_happened(
-    row: Row, found: Sequence[Happened], axis: charts.TimeAxis, now: datetime
+    row: Row,
+    found: Sequence[Happened],
+    gaps: Sequence[Missing],
+    axis: charts.TimeAxis,
+    now: datetime,
 ) -> None:
-    total = sum(one.count for one in found)
-    row.is_capped = total >= panorama.EXECUTIONS_OF_JOB
-    joined = found if len(found) <= BINS // 2 and total == len(found) else _joined(found)
-    for one in joined:
-        row.marks.append(_mark(one, axis, now))
+    row.is_capped = sum(one.count for one in found) >= panorama.EXECUTIONS_OF_JOB
+    for one in found:
+        row.marks += (
+            [_mark(one, axis, now)] if one.count == 1 else _several(row.job, one, gaps, axis)
+        )
     if row.is_capped:
         row.marks.append(
             MarkOnRow(
                 "unseen",
                 0,
-                axis.percent(found[0].first_at),
+                axis.percent(min(one.first_at for one in found)),
                 f"older than the newest {panorama.EXECUTIONS_OF_JOB:,}: zoom in to see them",
             )
         )
@@ -232,31 +256,9 @@ def _add_happened(
         "cancelled": sum(one.cancelled for one in found),
         **row.counts,
     }
-    row.last = found[-1] if found else None
-
-
-def _joined(found: Sequence[Happened]) -> list[Happened]:
-    """Neighbours of the same kind as one: nobody tells a thousand marks apart."""
-    joined: list[Happened] = []
-    for one in found:
-        before = joined[-1] if joined else None
-        # Where fire times leave a hole, it shows as one.
-        near = before is not None and one.first_at - before.last_at <= _reach(before, one)
-        if before is not None and near and _key(before) == _key(one) == "succeeded":
-            joined[-1] = Happened(
-                before.count + one.count, 0, 0, 0, 0, one.execution_id, before.first_at, one.last_at,
-                before.started_at, one.finished_at, "succeeded",
-            )  # fmt: skip
-        else:
-            joined.append(one)
-    return joined
-
-
-def _reach(before: Happened, one: Happened) -> timedelta:
-    """How far apart two may be to look like one: three times the usual distance among them."""
-    counted = before.count + one.count
-    width = (before.last_at - before.first_at) + (one.last_at - one.first_at)
-    return 3 * width / max(1, counted - 2) if counted > 2 else timedelta.max
+    row.last = max(found, key=lambda one: one.last_at, default=None)
+    if row.last:
+        row.href = _executions(row.job, min(one.first_at for one in found), row.last.last_at)
 
 
 def _key(one: Happened) -> str:
@@ -267,18 +269,28 @@ def _key(one: Happened) -> str:
 
 
 def _mark(one: Happened, axis: charts.TimeAxis, now: datetime) -> MarkOnRow:
+    """One execution: how long it waited, and from its start on how long it ran."""
     key = _key(one)
-    if one.count == 1:
-        end = one.finished_at or (now if one.started_at and key == "running" else one.started_at)
-        return MarkOnRow(
-            key,
-            axis.percent(one.first_at),
-            _width(axis, one.first_at, end or one.first_at),
-            f"{_clock(one.first_at)} {one.status}",
-            one.execution_id,
-            is_point=True,
-        )
-    parts = [
+    over_at = one.finished_at or (now if key in ("running", "waiting") else one.ran_from)
+    began_at = one.started_at or over_at
+    waited = _width(axis, one.first_at, began_at)
+    late = f"began {duration(began_at - one.first_at)} later, " if one.started_at else ""
+    return MarkOnRow(
+        key,
+        axis.percent(began_at),
+        _width(axis, began_at, over_at),
+        f"{_clock(one.first_at)} {late if waited >= SEEN else ''}{one.status}",
+        reverse("admin:scheduler_app_execution_change", args=[one.execution_id]),
+        is_point=True,
+        waited=waited if waited >= SEEN else 0,
+    )
+
+
+def _several(
+    job: Job, one: Happened, gaps: Sequence[Missing], axis: charts.TimeAxis
+) -> Iterator[MarkOnRow]:
+    """Several that ran in one place: a band from the first start to the last, which is no duration, less the gaps."""
+    parts = ", ".join(
         f"{count:,} {word}"
         for word, count in (
             ("succeeded", one.count - one.failed - one.running - one.waiting - one.cancelled),
@@ -288,14 +300,45 @@ def _mark(one: Happened, axis: charts.TimeAxis, now: datetime) -> MarkOnRow:
             ("cancelled", one.cancelled),
         )
         if count
-    ]
-    return MarkOnRow(
-        key,
-        axis.percent(one.first_at),
-        _width(axis, one.first_at, one.last_at),
-        f"{_clock(one.first_at)} to {_clock(one.last_at)}: {', '.join(parts)}",
-        is_point=key == "failed",
     )
+    key = _key(one)
+    waited = _width(axis, one.first_at, one.ran_from)
+    stretches = list(_between(one.ran_from, one.ran_to, gaps))
+    # Those of one moment must be seen, and no gap hidden by it.
+    least = 0.3 if len(stretches) == 1 else 0
+    for since, until in stretches:
+        is_first = since == one.ran_from
+        yield MarkOnRow(
+            key,
+            axis.percent(since),
+            max(least, _width(axis, since, until)),
+            f"{_clock(one.first_at)} to {_clock(one.last_at)}: {parts}",
+            _executions(job, one.first_at, one.last_at),
+            is_point=is_first and key != "succeeded",
+            is_several=True,
+            waited=waited if is_first and waited >= SEEN else 0,
+        )
+
+
+def _between(
+    since: datetime, until: datetime, gaps: Sequence[Missing]
+) -> Iterator[tuple[datetime, datetime]]:
+    """What is left of a stretch without the gaps in it."""
+    for gap in gaps:
+        if since <= gap.first_at < gap.last_at <= until:
+            yield since, gap.first_at
+            since = gap.last_at
+    yield since, until
+
+
+def _executions(job: Job, first_at: datetime, last_at: datetime) -> str:
+    """The list of the job's executions with fire times from one to the other."""
+    query = {
+        "job": job.pk,
+        "since": f"{first_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
+        "until": f"{last_at.astimezone(UTC) + timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}",
+    }
+    return f"{reverse('admin:scheduler_app_execution_changelist')}?{urlencode(query)}"
 
 
 def _add_ahead(row: Row, ahead: Ahead, axis: charts.TimeAxis, now: datetime) -> None:

@@ -59,17 +59,19 @@ GROUP BY job_id
 
 HAPPENED_SQL = """
 SELECT
-    wanted.job_id, floor(extract(epoch FROM one.scheduled_for - %(start)s) / %(bin_s)s)::int AS bin,
+    wanted.job_id, floor(extract(epoch FROM one.ran_at - %(start)s) / %(bin_s)s)::int AS bin,
     count(*),
     count(*) FILTER (WHERE one.status IN ('failed', 'lost')),
     count(*) FILTER (WHERE one.status = 'running'),
     count(*) FILTER (WHERE one.status IN ('ready', 'blocked')),
     count(*) FILTER (WHERE one.status = 'cancelled'),
-    max(one.id), min(one.scheduled_for), max(one.scheduled_for), min(one.started_at),
-    max(one.finished_at), min(one.status)
+    max(one.id), min(one.scheduled_for), max(one.scheduled_for), min(one.ran_at), max(one.ran_at),
+    min(one.started_at), max(one.finished_at), min(one.status)
 FROM unnest(%(job_ids)s::bigint[]) AS wanted (job_id)
 CROSS JOIN LATERAL (
-    SELECT id, status, scheduled_for, started_at, finished_at
+    SELECT
+        id, status, scheduled_for, started_at, finished_at,
+        coalesce(started_at, scheduled_for) AS ran_at  -- late ones lie where they ran, not across an outage
     FROM scheduler_app_execution
     WHERE job_id = wanted.job_id AND scheduled_for >= %(start)s AND scheduled_for < %(end)s
     ORDER BY scheduled_for DESC
@@ -122,6 +124,10 @@ class Happened:
     """The newest."""
     first_at: datetime
     last_at: datetime
+    """Their fire times reach from one to the other, …"""
+    ran_from: datetime
+    ran_to: datetime
+    """… and these are their starts, or fire times while they have not begun."""
     started_at: datetime | None
     finished_at: datetime | None
     status: str
@@ -176,7 +182,7 @@ def active_jobs(start: datetime, end: datetime) -> dict[int, Activity]:
 def happened(
     job_ids: Collection[int], start: datetime, end: datetime, *, bins: int
 ) -> dict[int, list[Happened]]:
-    """The newest executions of each job in [start, end), those of one bin together, oldest first."""
+    """The newest executions of each job in [start, end), those that ran in one bin together, oldest first."""
     found: dict[int, list[Happened]] = {}
     parameters = {
         "job_ids": list(job_ids),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from scheduler_app.admin import panorama
-from scheduler_app.models import Gap, JobPlan, Status, database_now
+from scheduler_app.models import Execution, Gap, Job, JobPlan, Status, Trigger, database_now
 from scheduler_app.rules.timetable import Timetable
 
 from .admin_support import VIEWER, Browser, Page, make_execution, make_job
@@ -87,7 +89,7 @@ def test_past_and_future_lie_on_one_axis() -> None:
     assert "job letters 1 succeeded, 1 failed, 2 left out" in page.main
 
 
-def test_a_job_of_every_second_is_a_band_on_both_sides_of_now() -> None:
+def test_a_job_of_every_second_is_told_bin_by_bin_and_ahead_as_a_band() -> None:
     job = planned(schedule="* * * * * *", minutes=0)
     now = database_now()
     for number in range(200):
@@ -95,20 +97,138 @@ def test_a_job_of_every_second_is_a_band_on_both_sides_of_now() -> None:
 
     page = Browser(*VIEWER).open(f"{TIMELINE}?span=1h")
 
-    [past] = titles(page, "succeeded")
+    past = titles(page, "succeeded")
+    assert len(past) in (5, 6), "200 s of bins of 40 s"
+    counts = [re.search(r": (\d+) succeeded", title) for title in past]
+    assert sum(int(count[1]) if count else 1 for count in counts) == 200
     [future] = titles(page, "planned-band")
-    assert "200 succeeded" in past
     assert "fire times to come" in future
 
 
-def test_a_hole_in_a_dense_row_stays_a_hole() -> None:
-    job = planned(schedule="* * * * * *", minutes=0)
-    now = database_now()
-    for number in range(300):
-        if not 100 <= number < 200:
-            make_execution(job, scheduled_for=now - timedelta(seconds=number + 1))
+def drawn(page: Page, key: str) -> list[tuple[float, float]]:
+    """From where to where the marks of a kind are drawn, percent of the axis; a single one without length is a point."""
+    found = []
+    for part in page.html.split(f'<g class="sch-mark-{key}"')[1:]:
+        part = part.partition("</g>")[0]
+        if line := re.search(r'<line x1="(\S+)%" x2="(\S+)%" y1="16"', part):
+            found.append((float(line[1]), float(line[2])))
+        elif rect := re.search(r'<rect x="(\S+)%" width="(\S+)%"', part):
+            found.append((float(rect[1]), float(rect[1]) + float(rect[2])))
+        elif point := re.search(r'<svg x="(\S+)%"', part):
+            found.append((float(point[1]), float(point[1])))
+    return found
 
-    assert len(titles(Browser(*VIEWER).open(f"{TIMELINE}?span=10m"), "succeeded")) == 2
+
+def waits(page: Page) -> list[tuple[float, float]]:
+    """From where to where waiting is drawn."""
+    found = re.findall(
+        r'<line x1="(\S+)%" x2="(\S+)%" y1="12" y2="12" class="sch-mark-wait"', page.html
+    )
+    return [(float(since), float(until)) for since, until in found]
+
+
+def timeline_from(start: datetime, span: str = "10m") -> str:
+    """The address of a timeline that begins at this moment, however late it is opened."""
+    _, length, _ = panorama.SPANS[span]
+    middle = (start + length / 2).astimezone(UTC)
+    return f"{TIMELINE}?span={span}&at={middle:%Y-%m-%dT%H:%M:%S.%f}"
+
+
+def test_waiting_for_a_node_is_not_drawn_as_running() -> None:
+    job = make_job()
+    at = database_now() - timedelta(minutes=5)
+    started = at + timedelta(seconds=60)
+    make_execution(job, scheduled_for=at, started_at=started, finished_at=started)
+
+    page = Browser(*VIEWER).open(timeline_from(at - timedelta(minutes=1)))
+
+    [(since, until)] = drawn(page, "succeeded")
+    assert since == until
+    [(waited_since, waited_until)] = waits(page)
+    assert waited_until - waited_since == pytest.approx(10, abs=0.1), "60 s of 10 minutes"
+    assert waited_until == pytest.approx(since, abs=0.02)
+    assert "began 1 min later, succeeded" in titles(page, "succeeded")[0]
+
+
+def test_one_bin_with_two_joins_no_others() -> None:
+    job = make_job()
+    start = database_now() - timedelta(minutes=10)
+    for seconds in range(0, 600, 5):
+        if not 300 < seconds < 340:
+            ran_at(job, start + timedelta(seconds=seconds + 1))
+    ran_at(job, start + timedelta(seconds=500.5), trigger=Trigger.MANUAL)
+
+    page = Browser(*VIEWER).open(timeline_from(start))
+
+    marks = drawn(page, "succeeded")
+    assert max(until - since for since, until in marks) <= 100 / panorama.BINS
+    for since, until in marks:
+        assert until <= 301 / 6 + 0.02 or since >= 341 / 6 - 0.02, "nothing lies in the outage"
+
+
+def ran_at(job: Job, moment: datetime, **fields) -> Execution:
+    return make_execution(
+        job, scheduled_for=moment, started_at=moment, finished_at=moment, **fields
+    )
+
+
+def test_a_hole_within_a_bin_is_bridged_by_nothing() -> None:
+    job = make_job()
+    start = database_now() - timedelta(days=7)
+    at = start + 50 * timedelta(days=7) / panorama.BINS
+    for minutes in range(0, 60, 5):
+        if not 15 < minutes < 45:
+            ran_at(job, at + timedelta(minutes=minutes + 1))
+    hole = at + timedelta(minutes=21), at + timedelta(minutes=41)
+    Gap.objects.create(job=job, first_at=hole[0], last_at=hole[1], count=5, reason="missed")
+
+    page = Browser(*VIEWER).open(timeline_from(start, "1w"))
+
+    [(hole_since, _)] = drawn(page, "gap")
+    [before, after] = drawn(page, "succeeded")
+    assert before[1] <= hole_since + 0.02 and after[0] >= hole_since + 0.18
+
+
+def test_what_ran_late_lies_where_it_ran() -> None:
+    job = make_job()
+    start = database_now() - timedelta(minutes=10)
+    began = start + timedelta(minutes=5, seconds=2)
+    for seconds in range(60):
+        make_execution(
+            job,
+            scheduled_for=start + timedelta(minutes=3, seconds=seconds),
+            started_at=began,
+            finished_at=began,
+        )
+
+    page = Browser(*VIEWER).open(timeline_from(start))
+
+    [(since, until)] = drawn(page, "succeeded")
+    assert (since, until) == (pytest.approx(50.3, abs=0.1), pytest.approx(50.6, abs=0.1))
+    [(waited_since, _)] = waits(page)
+    assert waited_since == pytest.approx(30, abs=0.1)
+
+
+def test_several_together_lead_to_the_list_of_them() -> None:
+    job = make_job(name="job letters")
+    other = make_execution(job, scheduled_for=database_now() - timedelta(minutes=7))
+    at = (database_now() - timedelta(minutes=3)).replace(microsecond=0)
+    start = at - timedelta(minutes=10, seconds=5)
+    three = [
+        make_execution(job, scheduled_for=moment, started_at=moment, finished_at=moment)
+        for moment in (at + timedelta(milliseconds=number) for number in (0, 400, 900))
+    ]
+    browser = Browser(*VIEWER, "view_execution")
+    page = browser.open(timeline_from(start, "1h"))
+
+    link = unescape(
+        re.findall(r'<a href="(\S+)" tabindex="-1"><g class="sch-mark-succeeded">', page.html)[1]
+    )
+    listed = browser.open(link)
+
+    assert browser.status == 200
+    assert sum(f"/admin/scheduler_app/execution/{one.pk}/" in listed.html for one in three) == 3
+    assert f"/admin/scheduler_app/execution/{other.pk}/" not in listed.html
 
 
 @pytest.mark.parametrize(
@@ -280,4 +400,5 @@ def test_a_page_of_busy_jobs_stays_small() -> None:
 
     html = Browser(*VIEWER).open(f"{TIMELINE}?span=1h").html
 
-    assert len(html.encode()) < 150_000
+    # Each place of a row has its link and its words; packed it is a tenth of that.
+    assert len(html.encode()) < 400_000
