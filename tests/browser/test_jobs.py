@@ -16,7 +16,7 @@ from scheduler_app.models import Execution, Job, Status, database_now
 
 # A real node beside the browser.
 from tests.engine.conftest import start_node  # noqa: F401
-from tests.web.admin_support import JOBS, make_execution, make_job
+from tests.web.admin_support import EXECUTIONS, JOBS, make_execution, make_job
 from tests.web.test_admin_hostile import make_everything_hostile
 
 from .support import OpenPage
@@ -61,6 +61,39 @@ def test_a_job_is_made_by_its_form_and_watched_as_it_fires(
         except AssertionError:
             continue
     shows_success()
+
+
+BEYOND_THEIR_ROW = """
+() => {
+    document.querySelectorAll("details").forEach((one) => { one.open = true; });
+    return [...document.querySelectorAll("#content :is(input, select, textarea)")]
+        .filter((field) => field.getClientRects().length && !field.matches(".visually-hidden"))
+        .filter((field) => {
+            const row = field.closest(".form-row, .sch-argument-row, .sch-field, form");
+            return row && field.getBoundingClientRect().right > row.getBoundingClientRect().right + 1;
+        })
+        .map((field) => field.name);
+}
+"""
+
+
+def test_on_a_phone_every_field_ends_within_its_row(open_page: OpenPage) -> None:
+    task = make_job(target=ADD, arguments={"a": 1})
+    http = make_job(name="web", kind="http", target="https://example.org/", arguments={})
+    make_execution(task)
+    page = open_page(narrow=True)
+
+    for address in (
+        f"{JOBS}add/",
+        *(f"{JOBS}{job.pk}/change/" for job in (task, http)),
+        *(f"{JOBS}{task.pk}/{verb}/" for verb in ("run", "pause", "backfill")),
+        f"{EXECUTIONS}bulk/?verb=retry",
+        "/admin/scheduler_app/calendar/add/",
+        "/admin/scheduler_app/pause/add/",
+    ):
+        page.goto(address)
+        expect(page.locator("h1")).to_be_visible()
+        assert page.evaluate(BEYOND_THEIR_ROW) == [], address
 
 
 def test_the_choice_between_fields_and_json_decides_what_is_shown(page: Page) -> None:
