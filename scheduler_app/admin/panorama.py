@@ -435,8 +435,12 @@ class Frequent:
 
     ahead: Ahead
     count: int
-    every: timedelta
     held: str
+
+    @property
+    def sentence(self) -> str:
+        """Its schedule in words; a day over the number of its fire times is no interval of it."""
+        return self.ahead.timetable.schedule.describe() if self.ahead.timetable else ""
 
 
 def agenda_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
@@ -454,7 +458,6 @@ def agenda_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
             Frequent(
                 ahead,
                 count,
-                timedelta(days=1) / count,
                 _held_words(held.reason) if (held := ahead.held(ahead.next_at or now)) else "",
             )
             for ahead, count in frequent[:FREQUENT_SHOWN]

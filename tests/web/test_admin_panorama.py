@@ -318,8 +318,17 @@ def test_the_agenda_tells_what_comes_when_and_what_is_held() -> None:
 
     assert {"job nightly", "job skipped", "job ticks"} <= page.links.keys()
     assert "job skipped to be skipped" in page.main
-    assert "job ticks 86,400 1.0 s" in page.main
+    assert "job ticks Every second" in page.main and "86,400" in page.main
     assert any(attrs.get("data-countdown") for _, attrs in page.elements)
+
+
+def test_the_agenda_tells_no_interval_that_a_job_of_business_hours_has_not() -> None:
+    planned(name="job parcels", schedule="*/10 7-20 * * *")
+
+    page = Browser(*VIEWER).open(AGENDA)
+
+    assert "job parcels Every 10 minutes from 07:00 to 20:59" in page.main
+    assert "17 min" not in page.main
 
 
 def test_an_empty_agenda_says_what_to_do() -> None:
