@@ -22,7 +22,7 @@ from .argument_forms import ArgumentsByField
 from .display import zone_of
 from .form_fields import ArgumentsField, MomentField, SuggestionInput, TagsField, in_zone, wall
 from .history import changed_fields, label_of, shown
-from .typed_arguments import description_of
+from .typed_arguments import PREFIX, description_of
 
 if TYPE_CHECKING:
     _JobModelForm = forms.ModelForm[Job]
@@ -220,6 +220,20 @@ class JobForm(ArgumentsByField, _JobModelForm):
         if self.instance.pk and not self.is_preview:
             self._refuse_stale_edit(values)
         return values
+
+    def _post_clean(self) -> None:
+        before = {name: errors.as_data()[:] for name, errors in self.errors.items()}
+        super()._post_clean()  # type: ignore[misc]  # The stubs leave it out.
+        if {"_preview", "_fields"} & self.data.keys():
+            self._forgive_what_is_not_typed_yet(before)
+
+    def _forgive_what_is_not_typed_yet(self, before: Mapping[str, list[ValidationError]]) -> None:
+        """Who looks at a preview, or chooses what to run, has not said that all is filled in."""
+        for name in list(self.errors):
+            if name in ("name", "target", "arguments") or name.startswith(PREFIX):
+                del self.errors[name]
+                if kept := [error for error in before.get(name, ()) if error.code != "required"]:
+                    self.add_error(name, kept)
 
     def _refuse_foreign_target(self, values: Mapping[str, Any]) -> None:
         """Say here what `lifecycle` would refuse: a target that the user has no right to use."""

@@ -5,19 +5,21 @@ JSON is the other way, which always works: what these fields cannot show exactly
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
 
+from scheduler_app.targets.argument_schemas import Schema
 from scheduler_app.targets.http import CONNECT_TIMEOUT_S, METHODS
 from scheduler_app.targets.shell import allowed_commands
-from scheduler_app.targets.task import Parameter, known_tasks
+from scheduler_app.targets.task import Parameter, known_tasks, registry
 
 PREFIX = "arg_"
 MOST_FIELDS = 40
@@ -42,6 +44,8 @@ class Typed:
     help_text: str = ""
     default: str = ""
     choices: tuple[tuple[str, str], ...] = ()
+    line: Mapping[str, str] | None = None
+    """Of an input of one line, its attributes; None for a text area."""
     rows: int = 1
     is_text: bool = False
     """Whether an empty text is a value."""
@@ -60,6 +64,8 @@ class Typed:
     def text_of(self, value: Any) -> str:
         """The text that means exactly this value; raises Unfit."""
         text = self.write(value)
+        if self.choices and text not in dict(self.choices):
+            raise Unfit
         if "\r" in text or "\0" in text:
             # Browsers end lines their own way, and forms refuse the other.
             raise Unfit
@@ -80,8 +86,11 @@ class _TypedField(forms.CharField):
             attrs["placeholder"] = f"{typed.default} unless given"
         widget: forms.Widget
         if typed.choices:
-            empty = [] if typed.required else [("", typed.default and f"{typed.default} (default)")]
-            widget = forms.Select(choices=[*empty, *typed.choices])
+            # Nobody has chosen the first of them by not looking.
+            empty = "choose" if typed.required else typed.default and f"{typed.default} (default)"
+            widget = forms.Select(choices=[("", empty), *typed.choices])
+        elif typed.line is not None:
+            widget = forms.TextInput(attrs={**attrs, **typed.line, "class": "sch-argument"})
         else:
             widget = forms.Textarea(attrs={**attrs, "rows": typed.rows, "class": "sch-argument"})
         super().__init__(
@@ -215,6 +224,29 @@ def _text(name: str, label: str, **more: Any) -> Typed:
     return Typed(name, label, str, _write_text, is_text=True, **more)
 
 
+def _checked(parse: Callable[[str], object], example: str) -> Callable[[str], str]:
+    """Texts that can be parsed, as they are: JSON has no such type, so the function is given a text."""
+
+    def read(text: str) -> str:
+        try:
+            parse(text)
+        except ValueError:
+            raise ValueError(f"{text[:40]!r} does not fit. Write it as {example}.") from None
+        return text
+
+    return read
+
+
+NUMBER = {"type": "number", "step": "any"}
+TEXTS: dict[str, tuple[Callable[[str], object], str, Mapping[str, str]]] = {
+    "date": (date.fromisoformat, "2030-01-31", {"type": "date"}),
+    "datetime": (datetime.fromisoformat, "2030-01-31T09:00:00+01:00", {}),
+    "Decimal": (_read_number, "9.95", NUMBER),
+    "UUID": (UUID, "123e4567-e89b-12d3-a456-426614174000", {}),
+}
+"""By the type's name: what reads such a text, an example, and the attributes of its input."""
+
+
 # --- Tasks ------------------------------------------------------------------------------------
 
 
@@ -224,10 +256,17 @@ def _of_task(target: str) -> tuple[Typed, ...]:
         return ()
     if len(info.parameters) > MOST_FIELDS:
         return ()
-    return tuple(_of_parameter(parameter) for parameter in info.parameters)
+    schemas = _schemas(target)
+    return tuple(_of_parameter(one, schemas.get(one.name, {})) for one in info.parameters)
 
 
-def _of_parameter(parameter: Parameter) -> Typed:
+def _schemas(target: str) -> Mapping[str, Schema]:
+    schema = registry.get(target).arguments_schema()
+    named = [form for form in schema.get("anyOf", [schema]) if "properties" in form]
+    return named[0]["properties"] if named else {}
+
+
+def _of_parameter(parameter: Parameter, schema: Schema) -> Typed:
     name, annotation = parameter.name, _bare(parameter.annotation)
     common: dict[str, Any] = {
         "required": parameter.required,
@@ -237,15 +276,23 @@ def _of_parameter(parameter: Parameter) -> Typed:
     if annotation == "str":
         return _text(name, name, **common)
     if annotation == "int":
-        return Typed(name, name, _read_whole, _write_number, **common)
+        whole = {"type": "number", "step": "1"}
+        return Typed(name, name, _read_whole, _write_number, line=whole, **common)
     if annotation == "float":
-        return Typed(name, name, _read_number, _write_number, **common)
+        return Typed(name, name, _read_number, _write_number, line=NUMBER, **common)
     if annotation == "bool":
         yes_no = (("true", "yes"), ("false", "no"))
         return Typed(name, name, _read_flag, _write_flag, choices=yes_no, **common)
-    if literals := _literals(annotation):
-        choices = tuple((_write_json(value), str(value)) for value in literals)
+    if values := _enumerated(schema):
+        choices = tuple((_write_json(value), str(value)) for value in values)
         return Typed(name, name, _read_json, _write_json, choices=choices, **common)
+    if annotation == "list[str]":
+        common["help_text"] = f"One a line: {parameter.annotation}"
+        return Typed(name, name, _read_lines, _write_lines, rows=2, **common)
+    if known := TEXTS.get(annotation.rpartition(".")[2]):
+        parse, example, line = known
+        common["help_text"] += f", such as {example}"
+        return Typed(name, name, _checked(parse, example), _write_text, line=line, **common)
     common["help_text"] = f"JSON{': ' if annotation else ''}{parameter.annotation}"
     return Typed(name, name, _read_json, _write_json, rows=2, **common)
 
@@ -260,16 +307,11 @@ def _bare(annotation: str) -> str:
     return rest[0] if len(rest) == 1 else text
 
 
-def _literals(annotation: str) -> tuple[Any, ...]:
-    """The values of `Literal["a", "b"]`."""
-    match = re.fullmatch(r"Literal\[(.*)\]", annotation)
-    if not match:
-        return ()
-    try:
-        values = ast.literal_eval(f"({match[1]},)")
-    except (ValueError, SyntaxError):
-        return ()
-    return values if all(isinstance(value, str | int | bool) for value in values) else ()
+def _enumerated(schema: Schema) -> tuple[Any, ...]:
+    """The values of a `Literal` or an `Enum`, or of one that may be None."""
+    parts = [part for part in schema.get("anyOf", [schema]) if part != {"type": "null"}]
+    values = tuple(parts[0].get("enum", ())) if len(parts) == 1 else ()
+    return values if all(isinstance(value, str | int | float) for value in values) else ()
 
 
 # --- Requests and commands --------------------------------------------------------------------
@@ -361,6 +403,7 @@ HTTP = (
         "Expected status",
         _read_statuses,
         _write_statuses,
+        line={},
         default="200-299",
         help_text="Such as 200, or 200-299, 404. Any other answer is a failure.",
     ),
@@ -369,6 +412,7 @@ HTTP = (
         "Connect within (s)",
         _read_number,
         _write_number,
+        line=NUMBER,
         default=f"{CONNECT_TIMEOUT_S:g}",
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import enum
 import logging
 import os
 import signal
@@ -11,7 +12,11 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Literal
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
@@ -32,6 +37,26 @@ def echo(value: object = None) -> object:
 def add(a: int, b: int = 1) -> int:
     """The sum of two numbers."""
     return a + b
+
+
+class Size(enum.Enum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+@task
+def take_every_type(
+    flag: bool,
+    kind: Literal["x", "y"],
+    day: date,
+    price: Decimal,
+    size: Size = Size.SMALL,
+    tags: list[str] | None = None,
+    at: datetime | None = None,
+    ref: UUID | None = None,
+) -> list:
+    """Take something of every type that a form has an input for."""
+    return [flag, kind, day, price, size, tags, at, ref]
 
 
 @task

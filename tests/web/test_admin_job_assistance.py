@@ -211,6 +211,81 @@ def test_a_job_is_added_with_arguments_in_fields_of_the_signature(author: Browse
     assert job.arguments == {"a": 5, "b": -2}
 
 
+def test_who_has_only_chosen_a_task_is_not_told_what_is_missing(author: Browser) -> None:
+    for asked in ("_fields", "_preview"):
+        answer = assist(author, target=f"{TASKS}.add", schedule="@manual", **{asked: "1"})
+        arguments = answer.content.decode().partition('id="preview-body"')[0]
+        assert 'name="arg_a"' in arguments and "errorlist" not in arguments
+    add_page(author)
+
+    page = author.press("Show its fields", target=f"{TASKS}.add")
+
+    assert author.errors == {} and "Please correct" not in page.main
+
+
+def test_another_kind_is_no_submission(author: Browser) -> None:
+    add_page(author)
+
+    page = author.press("Show its fields", name="shop", kind="http")
+
+    assert author.errors == {} and "Please correct" not in page.main
+    assert "arg_method" in dict(page.form_of("schedule").values)
+    author.press("Save")
+    assert "required" in author.errors["target"][0]
+
+
+EVERY_TYPE = {
+    "flag": "false",
+    "kind": '"y"',
+    "day": "2030-01-31",
+    "price": "9.90",
+    "size": '"large"',
+    "tags": "one\ntwo words",
+    "at": "2030-01-31 09:00",
+    "ref": "123e4567-e89b-12d3-a456-426614174000",
+}
+
+
+def test_every_type_has_its_input_and_goes_into_the_json_as_the_task_takes_it(
+    author: Browser,
+) -> None:
+    add_page(author)
+    page = author.press("Show its fields", name="types", target=f"{TASKS}.take_every_type")
+    values = dict(page.form_of("schedule").values)
+    assert (values["arg_flag"], values["arg_kind"]) == ("", ""), "nobody has chosen"
+
+    author.press("Save")
+    assert {"arg_flag", "arg_kind", "arg_day", "arg_price"} <= author.errors.keys()
+    author.press("Save", **{f"arg_{name}": text for name, text in EVERY_TYPE.items()})
+
+    job = Job.objects.get()
+    assert job.arguments == {
+        **EVERY_TYPE,
+        "flag": False,
+        "kind": "y",
+        "size": "large",
+        "tags": ["one", "two words"],
+    }
+    values = dict(author.open(f"{JOBS}{job.pk}/change/").form_of("schedule").values)
+    assert {name: values[f"arg_{name}"] for name in EVERY_TYPE} == EVERY_TYPE
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("day", "31.1.2030"), ("price", "dear"), ("at", "noon"), ("ref", "7")]
+)
+def test_a_text_that_is_not_of_the_type_is_refused_at_its_field(
+    author: Browser, name: str, text: str
+) -> None:
+    add_page(author)
+    author.press("Show its fields", name="types", target=f"{TASKS}.take_every_type")
+
+    author.press(
+        "Save", **{f"arg_{name}": text for name, text in (EVERY_TYPE | {name: text}).items()}
+    )
+
+    assert "does not fit. Write it as" in author.errors[f"arg_{name}"][0]
+
+
 @pytest.mark.parametrize(
     ("values", "field", "problem"),
     [
@@ -348,6 +423,9 @@ def test_fields_mean_exactly_what_they_were_made_from(
         ("task", f"{TASKS}.add", {"a": True}),
         ("task", f"{TASKS}.add", {"c": 1}),
         ("task", f"{TASKS}.note", {"path": "a\r\nb"}),
+        ("task", f"{TASKS}.take_every_type", {"kind": "z"}),
+        ("task", f"{TASKS}.take_every_type", {"price": 9.9}),
+        ("task", f"{TASKS}.take_every_type", {"tags": []}),
         ("http", "https://example.org", {"body": '{"looks": "like JSON"}'}),
         ("http", "https://example.org", {"headers": {"A": " padded "}}),
         ("http", "https://example.org", {"headers": {"A": 1}}),
