@@ -204,6 +204,7 @@ class JobEditing(JobBase):
                 if name in errors
             ],
             "known": form.description_of_target,
+            "is_task": form.instance.kind == "task",
             "what_fields": [form["kind"], form["target"]],
             "tasks": () if any(form.description_of_target) else form.tasks_to_choose,
         }

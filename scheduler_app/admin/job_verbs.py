@@ -18,6 +18,7 @@ from scheduler_app.models import Execution, Job, Status
 from .display import clock, count_text, printable, zone_of
 from .filters import whole_number
 from .job_base import JobBase, arguments_for, execution_url
+from .typed_arguments import description_of
 from .verb_forms import PauseForm, RunForm
 
 
@@ -97,7 +98,7 @@ class JobVerbs(JobBase):
 
     def _run_with_arguments(self, request: HttpRequest, job: Job) -> HttpResponse:
         source, stored = self._arguments_to_start_from(request, job)
-        form = RunForm(request.POST or None, stored=stored, timezone=job.timezone)
+        form = RunForm(request.POST or None, job=job, stored=stored)
         if request.method == "POST" and form.is_valid():
             arguments, moment = form.cleaned_data["arguments"], form.cleaned_data["scheduled_for"]
             try:
@@ -115,9 +116,11 @@ class JobVerbs(JobBase):
                 return HttpResponseRedirect(execution_url(execution.pk))
         return self.page(
             request,
-            "verb.html",
+            "job/run.html",
             {
                 "title": f"Run {printable(job.name)} now",
+                "known": description_of(job.kind, job.target),
+                "is_task": job.kind == "task",
                 "text": "One execution with these arguments; the job itself stays as it is."
                 + (f" They are those of execution {source}." if source else ""),
                 "form": form,
@@ -183,6 +186,7 @@ class JobVerbs(JobBase):
                 "submit": "Pause",
                 "cancel_url": cancel_url,
                 "carried": carried,
+                "crumbs": [(jobs[0].name, self.page_url(jobs[0].pk))] if len(jobs) == 1 else [],
                 "subjects": [job.name for job in jobs[:30]] if len(jobs) > 1 else [],
                 "more_subjects": max(0, len(jobs) - 30),
             },

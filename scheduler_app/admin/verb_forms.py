@@ -10,10 +10,11 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from scheduler_app.lifecycle import MOST_FIRE_TIMES, RUN_ALL, RUN_LAST, RUN_NONE
-from scheduler_app.models import PauseScope
+from scheduler_app.models import Job, PauseScope
 from scheduler_app.models.clock import database_now
 from scheduler_app.rules.masking import has_mask, masked, unmasked
 
+from .argument_forms import ArgumentsByField
 from .display import clock, zone_of
 from .form_fields import ArgumentsField, MomentField, SuggestionInput, in_zone, wall
 
@@ -79,25 +80,36 @@ class ScopePauseForm(PauseForm):
         return values
 
 
-class RunForm(forms.Form):
+class RunForm(ArgumentsByField, forms.Form):
     """Run now with other arguments, or with a pretended fire time."""
 
     arguments = ArgumentsField(required=False)
     scheduled_for = MomentField(label="Pretended fire time")
 
-    def __init__(self, *args: Any, stored: Any, timezone: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, job: Job, stored: Any, **kwargs: Any) -> None:
         kwargs.setdefault("initial", {"arguments": masked(stored)})
         super().__init__(*args, **kwargs)
         self._stored = stored
-        self._zone = zone_of(timezone)
+        self._zone = zone_of(job.timezone)
         self.fields["scheduled_for"].help_text = (
             "The fire time that the job is told, such as that of a day to be reported again. "
             f"In {self._zone.key}, such as 2026-01-31 09:00; now at the latest. Empty: now."
         )
+        self.add_argument_fields(job.kind, job.target, stored)
 
-    def clean_arguments(self) -> Any:
-        """Put back the secrets that were shown as asterisks."""
-        arguments = unmasked(self.cleaned_data["arguments"], self._stored)
+    def clean(self) -> dict[str, Any]:
+        """The arguments of the fields or of the JSON, with the secrets that were shown as asterisks."""
+        values: dict[str, Any] = super().clean() or self.cleaned_data
+        try:
+            self.refuse_fields_of_another()
+            given = self.arguments_by_field(values) if self.is_by_field else values.get("arguments")
+            values["arguments"] = self._with_secrets(given)
+        except ValidationError as error:
+            self.add_error("arguments", error)
+        return values
+
+    def _with_secrets(self, given: Any) -> Any:
+        arguments = unmasked(given, self._stored)
         if has_mask(arguments):
             raise ValidationError(
                 "The asterisks stand for a hidden value that is not at this place any more: type the value itself."

@@ -147,7 +147,8 @@ def test_pause_with_a_reason_resume_with_a_choice_and_run_with_other_arguments(
     assert Execution.objects.filter(trigger="backfill").count() == 1
 
     page.get_by_role("link", name="Run with…").click()
-    page.fill("#id_arguments", '{"a": 40, "b": 2}')
+    page.fill("[name=arg_a]", "40")
+    page.fill("[name=arg_b]", "2")
     page.get_by_role("button", name="Run now").click()
     expect(page.locator("h1")).to_contain_text("Execution")
     assert Execution.objects.get(trigger="manual").spec == {"arguments": {"a": 40, "b": 2}}

@@ -21,7 +21,9 @@ def test_the_agenda_shows_its_countdowns_without_scrolling(open_page: OpenPage) 
         ("Parcel tracking of all carriers", "*/10 7-20 * * *"),
         ("Heartbeat", "*/10 * * * * *"),
     ):
-        make_job(name=name, schedule=schedule, timezone="America/Argentina/Buenos_Aires", queue="shop")
+        make_job(
+            name=name, schedule=schedule, timezone="America/Argentina/Buenos_Aires", queue="shop"
+        )
     lifecycle.pause_scope("queue", "shop", by="ana", reason="moving")
     JobPlan.objects.update(next_fire_at=database_now() + timedelta(minutes=2), dirty=False)
 

@@ -213,6 +213,35 @@ def test_a_run_is_told_the_fire_time_that_was_typed_in_the_zone_of_the_job() -> 
     assert Execution.objects.count() == 1
 
 
+def test_a_run_asks_for_its_arguments_as_the_form_of_the_job_does() -> None:
+    job = make_job(name="sums", target="tests.testapp.tasks.add", arguments={"a": 1, "b": 2})
+    browser = Browser(*OPERATOR)
+
+    page = browser.open(f"{JOBS}{job.pk}/run/")
+
+    assert "(a: int, b: int = 1)" in page.main and "The sum of two numbers." in page.main
+    assert page.links["sums"] == f"{JOBS}{job.pk}/"
+    browser.press("Run now", arg_a="many")
+    assert "is not a whole number" in browser.errors["arg_a"][0]
+    browser.press("Run now", arg_a="7", arg_b="")
+    assert Execution.objects.get().spec["arguments"] == {"a": 7}
+    browser.open(f"{JOBS}{job.pk}/run/")
+    browser.press("Run now", arguments_as="json", arguments="[3, 4]")
+    assert Execution.objects.latest("pk").spec["arguments"] == [3, 4]
+
+
+def test_a_run_keeps_the_secrets_that_its_fields_do_not_show() -> None:
+    headers = {"Authorization": "Bearer s3cr3t"}
+    job = make_job(kind="http", target="https://example.org/", arguments={"headers": headers})
+    browser = Browser(*OPERATOR)
+    page = browser.open(f"{JOBS}{job.pk}/run/")
+    assert "s3cr3t" not in page.html
+
+    browser.press("Run now", arg_method="POST")
+
+    assert Execution.objects.get().spec["arguments"] == {"headers": headers, "method": "POST"}
+
+
 # --- Backfill ---------------------------------------------------------------------------------
 
 

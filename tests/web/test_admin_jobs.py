@@ -483,7 +483,7 @@ def test_run_with_other_arguments_leaves_the_job_as_it_is() -> None:
 
     form = page.form_of("arguments")
     changed = dict(form.values)["arguments"].replace('"n": 1', '"n": 2')
-    browser.press("Run now", arguments=changed)
+    browser.press("Run now", arguments_as="json", arguments=changed)
 
     execution = Execution.objects.get()
     assert execution.spec == {"arguments": {"value": {"token": "abc", "n": 2}}}
@@ -507,7 +507,7 @@ def test_arguments_that_do_not_fit_are_refused_at_their_field(arguments: str, pr
     browser = Browser(*OPERATOR)
     browser.open(f"{JOBS}{job.pk}/run/")
 
-    page = browser.press("Run now", arguments=arguments)
+    page = browser.press("Run now", arguments_as="json", arguments=arguments)
 
     assert problem in page.main
     assert not Execution.objects.exists()
