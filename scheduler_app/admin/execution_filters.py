@@ -19,8 +19,8 @@ from scheduler_app.models import Execution, Node, Status, Trigger
 from scheduler_app.models.execution import LIVE, UNSUCCESSFUL
 
 from .display import clock, printable, zone_of
-from .filters import JobFilter, MenuFilter, whole_number
-from .job_filters import known_queues
+from .filters import JobFilter, MenuFilter, carried, whole_number
+from .job_filters import CHOICES_SHOWN, known_queues
 
 NAMES_TAKEN = 10
 """Parts of a job's name in one search."""
@@ -88,11 +88,6 @@ class WhenFilter(ExecutionMenu):
         is_custom = bool(self.since or self.until)
         for choice in super().choices(changelist):
             yield {**choice, "selected": choice["selected"] and not is_custom}
-        carried = {
-            name: value
-            for name, value in changelist.params.items()
-            if name not in ("when", "since", "until")
-        }
         shown = f"{self.since or '…'} to {self.until or '…'}".replace("T", " ")
         yield {
             "is_custom": True,
@@ -100,7 +95,7 @@ class WhenFilter(ExecutionMenu):
             "display": printable(shown),
             "since": self.since,
             "until": self.until,
-            "carried": carried.items(),
+            "carried": carried(changelist, "when", "since", "until"),
         }
 
 
@@ -114,12 +109,11 @@ class OfQueueFilter(ExecutionMenu):
     """By the queue that it waited in."""
 
     title = "Queue"
-    parameter_name = "queue"
+    parameter_name = typed_as = "queue"
+    typed_label = "Its name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        queues = known_queues()
-        if self.value() and self.value() not in queues:
-            queues.append(str(self.value()))
+        queues = self.first(known_queues(CHOICES_SHOWN + 1), CHOICES_SHOWN)
         return [(queue, printable(queue)) for queue in queues]
 
 

@@ -101,10 +101,12 @@ class QueueFilter(MenuFilter):
     """By the queue."""
 
     title = "Queue"
-    parameter_name = "queue"
+    parameter_name = typed_as = "queue"
+    typed_label = "Its name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(queue, printable(queue)) for queue in menus_of(request)["queue"]]
+        queues = self.first(menus_of(request)["queue"], CHOICES_SHOWN)
+        return [(queue, printable(queue)) for queue in queues]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         return queryset.filter(queue=self.value()) if self.value() else queryset
@@ -114,10 +116,12 @@ class TagFilter(MenuFilter):
     """By a tag."""
 
     title = "Tag"
-    parameter_name = "tag"
+    parameter_name = typed_as = "tag"
+    typed_label = "Its name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(tag, printable(tag)) for tag in menus_of(request)["tag"]]
+        tags = self.first(menus_of(request)["tag"], CHOICES_SHOWN)
+        return [(tag, printable(tag)) for tag in tags]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         return queryset.filter(tags__contains=[self.value()]) if self.value() else queryset
@@ -127,10 +131,12 @@ class ZoneFilter(MenuFilter):
     """By the time zone of the schedule."""
 
     title = "Zone"
-    parameter_name = "zone"
+    parameter_name = typed_as = "zone"
+    typed_label = "Its name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(zone, printable(zone)) for zone in menus_of(request)["zone"]]
+        zones = self.first(menus_of(request)["zone"], CHOICES_SHOWN)
+        return [(zone, printable(zone)) for zone in zones]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         return queryset.filter(timezone=self.value()) if self.value() else queryset
@@ -143,17 +149,19 @@ def menus_of(request: HttpRequest) -> dict[str, list[str]]:
         found = {"queue": [], "tag": [], "zone": []}
         only, view = in_sql("id")
         with connections[get_config().database].cursor() as cursor:
-            cursor.execute(MENUS_SQL.replace("{visible}", only), {"limit": CHOICES_SHOWN, **view})
+            # One more tells that there are more.
+            limit = {"limit": CHOICES_SHOWN + 1}
+            cursor.execute(MENUS_SQL.replace("{visible}", only), {**limit, **view})
             for kind, value in cursor.fetchall():
                 found[kind].append(value)
         request.scheduler_menus = found  # type: ignore[attr-defined]
     return found
 
 
-def known_queues() -> list[str]:
+def known_queues(limit: int = CHOICES_SHOWN) -> list[str]:
     """The queues that jobs name."""
     queues = visible.jobs().order_by("queue").values_list("queue", flat=True)
-    return list(queues.distinct()[:CHOICES_SHOWN])
+    return list(queues.distinct()[:limit])
 
 
 def known_tags() -> list[str]:

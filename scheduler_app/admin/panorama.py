@@ -122,10 +122,13 @@ class Row:
         return ", ".join(f"{count:,} {word}" for word, count in self.counts.items() if count)
 
 
-def filter_choices() -> dict[str, Any]:
-    """What the menus of the filters offer."""
-    queues, tags = queries.queues_and_tags(limit=CHOICES_SHOWN)
-    return {"queues": queues, "tags": tags}
+def menus(filters: Filters) -> list[tuple[str, str, list[str], bool]]:
+    """What the filters offer: name, choice, values, and whether there are more, so that another is typed."""
+    queues, tags = queries.queues_and_tags(limit=CHOICES_SHOWN + 1)
+    return [
+        (name, chosen, values[:CHOICES_SHOWN], len(values) > CHOICES_SHOWN)
+        for name, chosen, values in (("tag", filters.tag, tags), ("queue", filters.queue, queues))
+    ]
 
 
 # --- Timeline ---------------------------------------------------------------------------------
@@ -155,7 +158,7 @@ def timeline_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
     at = "" if asked is None else centre.isoformat()
     return {
         "filters": filters,
-        **filter_choices(),
+        "menus": menus(filters),
         "axis": axis,
         "rows": rows,
         "ticks": _ticks(axis, step, length),
@@ -451,7 +454,7 @@ def agenda_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
     listed, frequent = panorama.agenda(planned, now, end, often=OFTEN, limit=APPOINTMENTS + 1)
     return {
         "filters": filters,
-        **filter_choices(),
+        "menus": menus(filters),
         "appointments": [(one, _held(one)) for one in listed[:APPOINTMENTS]],
         "has_more": len(listed) > APPOINTMENTS,
         "frequent": [
@@ -504,7 +507,7 @@ def heat_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
     top = max(found.counts, default=0)
     return {
         "filters": filters,
-        **filter_choices(),
+        "menus": menus(filters),
         "days": [_day(found, number, top, filters) for number in range(days)],
         "hours": [
             charts.Mark(round(hour * 100 / 24, 2), f"{hour:02}:00") for hour in range(0, 24, 3)

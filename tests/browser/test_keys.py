@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from scheduler_app.models import database_now
-from tests.web.admin_support import make_execution, make_job
+from tests.web.admin_support import JOBS, make_execution, make_job
 
 from .support import OpenPage
 
@@ -68,3 +69,18 @@ def test_the_timeline_works_without_javascript_and_where_it_is_narrow(open_page:
     ).first.click()
 
     page.wait_for_url(f"**/execution/{execution.pk}/change/")
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_slash_searches_the_jobs_where_a_page_has_no_search(
+    open_page: OpenPage, narrow: bool
+) -> None:
+    job = make_job(name="alpha")
+    for address in ("/admin/", f"{JOBS}{job.pk}/"):
+        page = open_page(address, narrow=narrow)
+        page.locator("h1").first.wait_for()
+
+        page.keyboard.press("/")
+
+        page.wait_for_url("**/job/#searchbar")
+        expect(page.locator("#searchbar")).to_be_focused()

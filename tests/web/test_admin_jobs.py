@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
 from django.test import Client
 
 from scheduler_app import lifecycle
+from scheduler_app.admin import job_filters
 from scheduler_app.models import Execution, Gap, Job, JobPlan, Status, Trigger, database_now
 
 from .admin_support import (
@@ -539,3 +541,34 @@ def test_the_admin_never_writes_a_plan() -> None:
 
     saved = JobPlan.objects.get(job=job)
     assert (saved.next_fire_at, saved.runs, saved.dirty) == (moment, 7, True)
+
+
+@pytest.mark.parametrize("name", ["tag", "queue", "zone"])
+def test_a_menu_that_does_not_hold_all_says_so_and_takes_what_is_typed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_filters, "CHOICES_SHOWN", 2)
+    values = ["Asia/Tokyo", "Europe/Berlin", "Europe/Paris"]
+    for value in values:
+        make_job(
+            name=f"in {value}",
+            **{"tag": {"tags": [value]}, "queue": {"queue": value}, "zone": {"timezone": value}}[
+                name
+            ],
+        )
+    browser = Browser(*VIEWER)
+    page = browser.open(f"{JOBS}?state=never")
+
+    form = page.form_of(name)
+    page = browser.open(f"{JOBS}?{urlencode([*form.values, (name, values[-1])])}")
+
+    assert ("state", "never") in form.values
+    assert f"in {values[-1]}" in page.links and f"in {values[0]}" not in page.links
+    assert f": {values[-1]}" in page.main
+    assert "There are more" in page.main
+
+
+def test_a_menu_that_holds_all_offers_nothing_to_type() -> None:
+    make_job(tags=["a", "b"])
+
+    assert "There are more" not in Browser(*VIEWER).open(JOBS).main

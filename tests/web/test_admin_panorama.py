@@ -254,6 +254,19 @@ def test_it_can_be_filtered(query: str, expected: set[str]) -> None:
     assert names(Browser(*VIEWER).open(f"{TIMELINE}?{query}")) == expected
 
 
+def test_more_tags_than_a_choice_holds_are_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panorama, "CHOICES_SHOWN", 2)
+    for tag in ("a", "b", "c"):
+        ran(make_job(name=f"job {tag}", tags=[tag]), 5)
+    browser = Browser(*VIEWER)
+
+    page = browser.open(TIMELINE)
+
+    assert any(tag == "input" and attrs.get("name") == "tag" for tag, attrs in page.elements)
+    assert any(tag == "select" and attrs.get("name") == "queue" for tag, attrs in page.elements)
+    assert names(browser.open(f"{TIMELINE}?tag=c")) == {"job c"}
+
+
 def test_one_can_go_earlier_and_come_back() -> None:
     ran(make_job(name="job old"), 90)
     browser = Browser(*VIEWER)

@@ -5,7 +5,7 @@
     const ROWS = "[data-row], .sch-table > tbody > tr, .sch-entries > li:not(.sch-hour):not(.sch-empty)";
     const KEYS = [
         ["?", "this list"],
-        ["/", "search"],
+        ["/", "search the list, or the jobs"],
         ["j  k", "next row, previous row"],
         ["Enter", "open the row's link"],
         ["x", "choose the row"],
@@ -72,11 +72,16 @@
     const KNOWN = {
         "?": () => list(),
         "/": () => {
-            // The list's own before the one of the admin's sidebar.
-            const field = ["#searchbar", ".sch [type='search']", "#nav-filter"]
+            const field = ["#searchbar", ".sch [type='search']"]
                 .map((one) => document.querySelector(one)).find(isVisible);
-            field?.focus();
-            field?.select();
+            const jobs = document.querySelector("[data-go='j']");
+            if (field) {
+                field.focus();
+                field.select();
+            } else if (jobs) {
+                // A page without a search of its own: that of the jobs, which takes the focus by its fragment.
+                location.assign(`${jobs.href}#searchbar`);
+            }
         },
         "j": () => move(1),
         "k": () => move(-1),
