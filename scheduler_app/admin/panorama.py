@@ -43,7 +43,8 @@ LONGEST_AWAY = timedelta(days=366)
 OFTEN = 24
 APPOINTMENTS = 150
 FREQUENT_SHOWN = 100
-CELL = timedelta(minutes=30)
+FINENESS = {7: (1440, 30), 1: (60, 1)}
+"""By the days that the heat map shows: minutes of a row, and of a cell of it."""
 MINUTES_NAMED = 12
 
 
@@ -479,7 +480,7 @@ def _held(one: Appointment) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Half an hour of a day: its fullest minute."""
+    """A minute, or the fullest minute of a while."""
 
     x: float
     level: int
@@ -488,8 +489,8 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
-    """One row of the map."""
+class Line:
+    """One row of the map, a day or an hour."""
 
     label: str
     cells: Sequence[Cell]
@@ -505,14 +506,23 @@ def heat_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
     planned = panorama.ahead(panorama.plannable(filters.jobs()))
     found = panorama.crowds(planned, start, days * 1440)
     top = max(found.counts, default=0)
+    length, cell = FINENESS[days]
+    now_line, now_at = divmod((now - start) / timedelta(minutes=1), length)
     return {
         "filters": filters,
         "menus": menus(filters),
-        "days": [_day(found, number, top, filters) for number in range(days)],
-        "hours": [
-            charts.Mark(round(hour * 100 / 24, 2), f"{hour:02}:00") for hour in range(0, 24, 3)
+        "lines": [
+            _line(found, first, days, top, filters) for first in range(0, days * 1440, length)
         ],
-        "now_at": round((now - start) / timedelta(days=1) * 100, 2),
+        "cell_width": round(cell * 100 / length, 2),
+        "marks": [
+            charts.Mark(round(part * 100 / 24, 2), f"{part:02}:00") for part in range(0, 24, 3)
+        ]
+        if days > 1
+        else [charts.Mark(round(part * 100 / 60, 2), f":{part:02}") for part in range(0, 60, 10)],
+        "now_line": int(now_line),
+        "now_at": round(now_at / length * 100, 2),
+        "is_fine": days == 1,
         "crowded": [_crowded(minute, filters) for minute in found.crowded(MINUTES_NAMED)],
         "steady": found.steady[:FREQUENT_SHOWN],
         "steady_count": len(found.steady),
@@ -548,11 +558,10 @@ def _legend(top: int) -> list[tuple[int, str]]:
     ]
 
 
-def _day(found: panorama.Crowds, number: int, top: int, filters: Filters) -> Day:
-    per_cell = CELL // timedelta(minutes=1)
+def _line(found: panorama.Crowds, first: int, days: int, top: int, filters: Filters) -> Line:
+    length, per_cell = FINENESS[days]
     cells = []
-    first = number * 1440
-    for begin in range(first, first + 1440, per_cell):
+    for begin in range(first, first + length, per_cell):
         fullest = max(range(begin, begin + per_cell), key=lambda index: found.counts[index])
         count = found.counts[fullest]
         if not count:
@@ -560,14 +569,15 @@ def _day(found: panorama.Crowds, number: int, top: int, filters: Filters) -> Day
         minute = found.minute(fullest)
         cells.append(
             Cell(
-                x=round((begin - first) * 100 / 1440, 2),
+                x=round((begin - first) * 100 / length, 2),
                 level=_level(count, top),
                 title=f"{_hour(minute.at)}: {count_text(count, 'fire time')} in this minute",
                 query=filters.query(span="10m", at=minute.at.isoformat()),
             )
         )
-    start = django_timezone.localtime(found.start + timedelta(days=number))
-    return Day(f"{start:%a %d %b}", cells, sum(found.counts[first : first + 1440]))
+    start = django_timezone.localtime(found.start + timedelta(minutes=first))
+    label = f"{start:%a %d %b}" if days > 1 else f"{start:%H:%M}"
+    return Line(label, cells, sum(found.counts[first : first + length]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -370,6 +370,19 @@ def test_the_heat_map_shows_crowded_minutes_and_leads_to_them() -> None:
     assert browser.status == 200
 
 
+def test_today_is_told_minute_by_minute_in_rows_of_hours() -> None:
+    for minute in (15, 16):
+        planned(schedule=f"{minute} 4 * * *")
+
+    page = Browser(*VIEWER).open(f"{HEAT}?days=1")
+
+    assert [page.html.count(f"04:{minute}: 1 fire time in this minute") for minute in (15, 16)] == [
+        1,
+        1,
+    ]
+    assert page.html.count("sch-heat-row") == 24 and "minute by minute" in page.main
+
+
 def test_a_map_without_collisions_says_so() -> None:
     planned(name="job ticks", schedule="* * * * *")
     page = Browser(*VIEWER).open(HEAT)
