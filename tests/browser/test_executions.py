@@ -142,3 +142,19 @@ def test_ten_megabytes_of_hostile_output_stay_text(open_page: OpenPage, narrow: 
         expect(page.locator("#content-main")).to_be_visible()
         assert not scrolls_sideways(page), path
         assert "\u202e" not in page.locator("#content-main").inner_text()
+
+
+def test_a_printed_list_is_a_table_without_controls(page: Page) -> None:
+    job = make_job(name="letters")
+    for _ in range(3):
+        make_execution(job)
+    page.set_viewport_size({"width": 718, "height": 1046})
+    page.emulate_media(media="print")
+
+    page.goto(EXECUTIONS)
+
+    row = page.locator("#result_list tbody tr").first
+    assert row.evaluate("row => getComputedStyle(row).display") == "table-row"
+    for control in ("#result_list input", ".sch .sch-button", ".sch-pages", ".sch-filters"):
+        assert page.locator(control).filter(visible=True).count() == 0, control
+    assert not scrolls_sideways(page)
