@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from statistics import median_low
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,12 +35,16 @@ SPANS: dict[str, tuple[str, timedelta, timedelta]] = {
 STATES = {"": "All", "failed": "With failures", "running": "Running", "gaps": "With gaps"}
 PAST_SHARE = 0.7
 """Of the axis, while it follows the moment."""
-ROWS = 20
+ROWS = 15
 BINS = 90
 """Into how many places the axis is divided; executions of one job that ran in the same place are one mark."""
 SEEN = 0.15
 """Percent of the axis; a wait that is shorter is not drawn."""
 MARKS_AHEAD = 24
+MARKS_APART = 24
+"""A row with more marks joins those that follow each other as regularly as the others do: each has a link and words."""
+HOLE = 1.5
+"""Times the usual distance: what is further apart is not joined, so that one missing run shows."""
 LONGEST_AWAY = timedelta(days=366)
 OFTEN = 24
 APPOINTMENTS = 150
@@ -220,7 +226,7 @@ def _add_gap(row: Row, gap: Missing, axis: charts.TimeAxis) -> None:
             axis.percent(gap.first_at),
             # A single one has no length, and must be seen.
             max(0.3, _width(axis, gap.first_at, gap.last_at)),
-            f"{_clock(gap.first_at)} to {_clock(gap.last_at)}, {words}"
+            f"{_from_to(gap.first_at, gap.last_at)}, {words}"
             if gap.count > 1
             else f"{_clock(gap.first_at)}, {words}",
         )
@@ -236,7 +242,7 @@ def _add_happened(
     now: datetime,
 ) -> None:
     row.is_capped = sum(one.count for one in found) >= panorama.EXECUTIONS_OF_JOB
-    for one in found:
+    for one in found if len(found) <= MARKS_APART else _joined(found, axis):
         row.marks += (
             [_mark(one, axis, now)] if one.count == 1 else _several(row.job, one, gaps, axis)
         )
@@ -263,6 +269,33 @@ def _add_happened(
     row.last = max(found, key=lambda one: one.last_at, default=None)
     if row.last:
         row.href = _executions(row.job, min(one.first_at for one in found), row.last.last_at)
+
+
+def _joined(found: Sequence[Happened], axis: charts.TimeAxis) -> Iterator[Happened]:
+    """Brief successes that ran one after the other at their usual distance, as if they were in one place."""
+    holes = [after.ran_from - one.ran_to for one, after in pairwise(found)]
+    within = [(one.ran_to - one.ran_from) / (one.count - 1) for one in found if one.count > 1]
+    longest = HOLE * median_low(within or holes)
+    last = found[0]
+    for one, hole in zip(found[1:], holes, strict=True):
+        if hole <= longest and _is_brief_success(last, axis) and _is_brief_success(one, axis):
+            last = replace(
+                one,
+                count=last.count + one.count,
+                first_at=min(last.first_at, one.first_at),
+                last_at=max(last.last_at, one.last_at),
+                ran_from=last.ran_from,
+            )
+        else:
+            yield last
+            last = one
+    yield last
+
+
+def _is_brief_success(one: Happened, axis: charts.TimeAxis) -> bool:
+    over_at = one.finished_at or one.ran_from
+    is_brief = one.count > 1 or _width(axis, one.first_at, over_at) < SEEN
+    return is_brief and _key(one) == "succeeded"
 
 
 def _key(one: Happened) -> str:
@@ -316,7 +349,7 @@ def _several(
             key,
             axis.percent(since),
             max(least, _width(axis, since, until)),
-            f"{_clock(one.first_at)} to {_clock(one.last_at)}: {parts}",
+            f"{_from_to(one.first_at, one.last_at)}: {parts}",
             _executions(job, one.first_at, one.last_at),
             is_point=is_first and key != "succeeded",
             is_several=True,
@@ -342,7 +375,7 @@ def _executions(job: Job, first_at: datetime, last_at: datetime) -> str:
         "since": f"{first_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
         "until": f"{last_at.astimezone(UTC) + timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}",
     }
-    return f"{reverse('admin:scheduler_app_execution_changelist')}?{urlencode(query)}"
+    return f"{reverse('admin:scheduler_app_execution_changelist')}?{urlencode(query, safe=':')}"
 
 
 def _add_ahead(row: Row, ahead: Ahead, axis: charts.TimeAxis, now: datetime) -> None:
@@ -411,6 +444,15 @@ def _tick_label(moment: datetime, length: timedelta) -> str:
 
 def _clock(moment: datetime) -> str:
     return clock(moment, zone_of(django_timezone.get_current_timezone_name()))
+
+
+def _from_to(first_at: datetime, last_at: datetime) -> str:
+    """`2026-11-20 10:00:00 to 10:04:00 UTC`."""
+    first, last = _clock(first_at), _clock(last_at)
+    (day, begins, zone), (last_day, ends, last_zone) = first.split(" ", 2), last.split(" ", 2)
+    if (day, zone) != (last_day, last_zone):
+        return f"{first} to {last}"
+    return f"{day} {begins} to {ends} {zone}"
 
 
 def _moment(text: str, now: datetime) -> datetime | None:
