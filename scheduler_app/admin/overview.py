@@ -20,9 +20,9 @@ def pulse_of(request: HttpRequest) -> Pulse:
 
 
 def alarm_for(request: HttpRequest | None) -> Pulse | None:
-    """The pulse when no node fires jobs and the user may know it; None when all is well."""
+    """The pulse when no node fires jobs and the user has to do with the scheduler; None when all is well."""
     user = getattr(request, "user", None)
-    if request is None or user is None or not may_see(user, "node"):
+    if request is None or user is None or not user.has_module_perms("scheduler_app"):
         return None
     found = pulse_of(request)
     return None if found.ticks else found

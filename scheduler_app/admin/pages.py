@@ -60,8 +60,8 @@ def page(
 
 @for_staff()
 def live_view(request: HttpRequest) -> HttpResponse:
-    """The part of the front page that renews itself, alone."""
-    response = render(request, "admin/scheduler_app/overview_live.html", front_page(request))
+    """The parts of the front page that renew themselves, alone."""
+    response = render(request, "admin/scheduler_app/live.html", front_page(request))
     response["Cache-Control"] = "no-store"
     return response
 

@@ -148,8 +148,10 @@ def page_links(cl: Any) -> dict[str, Any]:
 
 @register.inclusion_tag("admin/scheduler_app/banner.html", takes_context=True)
 def scheduler_banner(context: RequestContext) -> dict[str, Any]:
-    """A warning while no node fires jobs, for those who may see nodes."""
-    return {"pulse": overview.alarm_for(context.get("request"))}
+    """A warning while no node fires jobs; about the nodes only to those who may see them."""
+    request = context.get("request")
+    pulse = overview.alarm_for(request)
+    return {"pulse": pulse, "sees_nodes": pulse and overview.may_see(request.user, "node")}
 
 
 @register.inclusion_tag("admin/scheduler_app/overview.html", takes_context=True)

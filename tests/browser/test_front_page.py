@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from playwright.sync_api import Page, Route, expect
 
-from scheduler_app.models import Status, database_now
+from scheduler_app.models import Node, Status, database_now
 from tests.web.admin_support import make_execution, make_job, make_node
 
 from .support import OpenPage, Trap
@@ -34,6 +34,39 @@ def test_it_renews_itself_without_a_reload(page: Page):
     expect(page.locator("#sch-part-errors")).to_contain_text("imports went wrong")
     expect(page.locator("#sch-part-nodes")).to_contain_text("fresh node")
     assert page.evaluate("window.isTheSamePage")
+
+
+def test_the_warning_comes_and_goes_with_the_scheduler(page: Page):
+    node = make_node()
+    page.clock.install()
+    page.goto("/admin/")
+    head, alarm = page.locator("#sch-part-head"), page.get_by_role("alert")
+    expect(head).to_contain_text("At work")
+    expect(alarm).to_have_count(0)
+
+    Node.objects.filter(pk=node.pk).update(last_tick_at=database_now() - timedelta(minutes=5))
+    page.clock.fast_forward(6000)
+    expect(alarm).to_contain_text("Nothing fires: no node is at work. The last completed turn was 5 min")
+    expect(head).to_contain_text("Nothing fires")
+
+    Node.objects.filter(pk=node.pk).update(last_tick_at=database_now())
+    page.clock.fast_forward(6000)
+    expect(head).to_contain_text("At work")
+    expect(alarm).to_have_count(0)
+    expect(page.locator(".sch-banner")).to_have_count(0)
+
+
+def test_the_warning_is_announced_once_and_stays_up_to_date(page: Page):
+    make_node(last_tick_at=database_now() - timedelta(minutes=5))
+    page.clock.install()
+    page.goto("/admin/")
+    expect(page.get_by_role("alert")).to_contain_text("5 min")
+
+    Node.objects.update(last_tick_at=database_now() - timedelta(hours=2))
+    page.clock.fast_forward(6000)
+
+    expect(page.locator(".sch-banner")).to_contain_text("2 h ago")
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_what_somebody_is_at_stays(page: Page):

@@ -182,12 +182,28 @@ def test_every_page_warns_while_no_node_ticks(path: str) -> None:
     assert ALARM in browser.open(path).text
 
 
-def test_those_who_may_not_see_nodes_are_not_told() -> None:
+def test_who_may_not_see_nodes_is_warned_without_their_details() -> None:
+    make_node(last_tick_at=database_now() - timedelta(minutes=5))
     browser = Browser("view_job")
 
-    assert ALARM not in browser.open(JOBS).text
+    text = browser.open(JOBS).text
+    assert ALARM in text and "5 min ago" not in text
     browser.client.logout()
     assert ALARM not in browser.open("/admin/login/").text
+    assert ALARM not in Browser(name="stranger").open("/admin/").text
+
+
+@pytest.mark.parametrize("path", ["/admin/", "/admin/scheduler_app/live/"])
+def test_the_warning_is_part_of_what_the_front_page_renews(path: str) -> None:
+    browser = Browser("view_job")
+
+    def parts() -> list[str]:
+        page = browser.open(path)
+        return [given["id"] for _, given in page.elements if "data-part" in given]
+
+    assert parts().count("sch-part-alarm") == 1 and ALARM in browser.page.text
+    make_node()
+    assert parts().count("sch-part-alarm") == 1 and ALARM not in browser.page.text
 
 
 # --- Pauses -----------------------------------------------------------------------------------

@@ -50,7 +50,7 @@
     const renew = (html) => {
         const fresh = new DOMParser().parseFromString(html, "text/html");
         const parts = new Map([...fresh.querySelectorAll("[data-part]")].map((part) => [part.id, part]));
-        for (const part of live.querySelectorAll("[data-part]")) {
+        for (const part of document.querySelectorAll("[data-part]")) {
             const next = parts.get(part.id);
             // What somebody is at stays as it is: a link with the focus, an open table, selected text.
             const isBusy = part.contains(document.activeElement)
@@ -62,6 +62,10 @@
             if (part.id === "sch-part-head") {
                 setClock(next);
                 next.append(control);
+            }
+            if (part.querySelector(".sch-banner")) {
+                // It was announced when it appeared; only its age is new.
+                next.querySelector(".sch-banner")?.removeAttribute("role");
             }
             part.replaceWith(document.adoptNode(next));
         }
