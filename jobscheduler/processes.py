@@ -32,6 +32,8 @@ class Process:
         self, name: str, command: str, environment: Mapping[str, str], say: Callable[[str], None]
     ) -> None:
         self.name = name
+        self.command = command
+        self.environment = environment
         self._say = say
         self._popen = subprocess.Popen(
             ["/bin/sh", "-c", command],
@@ -70,6 +72,11 @@ class ProcessGroup:
 
     def start(self, name: str, command: str, environment: Mapping[str, str]) -> None:
         self._processes.append(Process(name, command, environment, self._say))
+
+    def start_again(self, ended: Process) -> None:
+        """The same command once more, in place of one that has ended."""
+        self._processes.remove(ended)
+        self.start(ended.name, ended.command, ended.environment)
 
     def first_ended(self) -> Process | None:
         """A process that ended by itself, if one did."""

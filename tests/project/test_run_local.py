@@ -166,6 +166,40 @@ def test_from_nothing_to_jobs_that_fire_and_again_as_it_was_left(
     assert no_process_of(directory)
 
 
+def test_a_drained_node_is_followed_by_another_and_the_site_stays(
+    make_run: Callable[..., Run], directory: Path
+) -> None:
+    run = make_run()
+    run.wait_until_ready()
+    with psycopg.connect(
+        EmbeddedServer(directory / "postgresql").url(), autocommit=True
+    ) as connection:
+
+        def active() -> list[int]:
+            rows = connection.execute(
+                "SELECT id FROM scheduler_app_node WHERE state = 'active' AND last_tick_at IS NOT NULL"
+            )
+            return [row[0] for row in rows]
+
+        def wait_for_another_than(before: list[int]) -> list[int]:
+            deadline = time.monotonic() + PATIENCE
+            while not (found := active()) or found == before:
+                assert run.process.poll() is None, run.output
+                assert time.monotonic() < deadline, run.output
+                time.sleep(0.1)
+            return found
+
+        first = wait_for_another_than([])
+        connection.execute(
+            "UPDATE scheduler_app_node SET drain_requested_at = now(), drain_requested_by = 'ana'"
+        )
+        second = wait_for_another_than(first)
+
+    assert second != first
+    assert "The scheduler was drained and has ended; another one starts." in run.output
+    assert run.get("/livez") == (200, b"ok")
+
+
 def test_two_at_once_share_the_database_until_the_last_leaves(
     make_run: Callable[..., Run], directory: Path
 ) -> None:

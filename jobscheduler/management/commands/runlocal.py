@@ -138,7 +138,7 @@ class Command(BaseCommand):
                 group.start(name, commands[name], environment)
             if self.wait_for_web(group):
                 self.say(self.summary())
-            while not self.stopping.wait(0.2) and not group.first_ended():
+            while not self.stopping.wait(0.2) and not self.ended_badly(group):
                 pass
             if (ended := group.first_ended()) and not self.stopping.is_set():
                 raise CommandError(
@@ -152,6 +152,15 @@ class Command(BaseCommand):
             patience = float(environment["SCHEDULER_DRAIN_TIMEOUT"]) + config.kill_grace
             group.stop(patience=patience, urged=self.urged)
         self.say("Stopped.")
+
+    def ended_badly(self, group: ProcessGroup) -> bool:
+        """Whether a process ended that should not have; a drained node is followed by another."""
+        ended = group.first_ended()
+        if ended is None or (ended.name, ended.exit_code) != ("scheduler", 0):
+            return ended is not None
+        self.say("The scheduler was drained and has ended; another one starts.")
+        group.start_again(ended)
+        return False
 
     def environment(self) -> dict[str, str]:
         """That of the processes: this Python first, and what suits a machine where a person waits."""
@@ -172,7 +181,7 @@ class Command(BaseCommand):
     def wait_for_web(self, group: ProcessGroup) -> bool:
         """Whether the liveness page answers; False when there is a reason to stop waiting."""
         for _ in range(int(WEB_TIMEOUT / 0.1)):
-            if self.stopping.wait(0.1) or group.first_ended():
+            if self.stopping.wait(0.1) or self.ended_badly(group):
                 return False
             if answers(self.host, settings.PORT):
                 return True
