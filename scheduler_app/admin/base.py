@@ -17,6 +17,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
 
+from scheduler_app.access.rights import may_use_some
+from scheduler_app.targets import kinds
+
 from .overview import pulse_of
 from .trail import deeds, trail_of
 
@@ -135,6 +138,7 @@ class SchedulerAdmin(_ModelAdmin):
         """What the user may do, for templates that hide what is refused."""
         return {
             "run": self.has_run_permission(request),
+            "retry": self.has_retry_permission(request),
             "pause": self.has_pause_permission(request),
             "add": self.has_add_permission(request),
             "change": self.has_change_permission(request),
@@ -145,6 +149,12 @@ class SchedulerAdmin(_ModelAdmin):
     def has_run_permission(self, request: HttpRequest) -> bool:
         """Run jobs, cancel and retry executions."""
         return request.user.has_perm("scheduler_app.run_job")
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Run jobs, and use at least some of what jobs do."""
+        return self.has_run_permission(request) and any(
+            may_use_some(request.user, kind) for kind in kinds()
+        )
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         """Pause and resume jobs."""

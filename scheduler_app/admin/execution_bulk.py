@@ -59,6 +59,7 @@ class ExecutionBulk(ReadOnlyAdmin):
             raise BadRequest("verb must be cancel or retry")
         selection = selection_of(given, now=pulse_of(request).now).selection
         counted = lifecycle.count_bulk(verb, selection)
+        refusal = lifecycle.bulk_refusal(verb, selection)
         return self.page(
             request,
             "execution/bulk_ask.html",
@@ -67,6 +68,8 @@ class ExecutionBulk(ReadOnlyAdmin):
                 "verb": verb,
                 "conditions": in_words(selection),
                 "counted": counted,
+                "refusal": refusal,
+                "may_go_on": not refusal and (counted.suitable or counted.is_capped),
                 "selection": json.dumps(selection.to_json()),
                 "key": uuid4(),
                 "list_query": given.urlencode(),
@@ -149,11 +152,12 @@ class ExecutionBulk(ReadOnlyAdmin):
         self.require(self.has_view_permission(request) and self.has_run_permission(request))
 
 
-def bulk_links(query: str) -> list[tuple[str, str]]:
+def bulk_links(query: str, *, may_retry: bool) -> list[tuple[str, str]]:
     """The verbs for all that the query of a list matches, and where each asks."""
     url = reverse("admin:scheduler_app_execution_bulk")
     separator = "&" if query else ""
     return [
         (str(verb.label), f"{url}?verb={verb.value}{separator}{query}")
         for verb in (BulkVerb.RETRY, BulkVerb.CANCEL)
+        if verb != BulkVerb.RETRY or may_retry
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.admin.views.main import ChangeList
@@ -9,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from scheduler_app.access import visible
+from scheduler_app.access.rights import may_use
 from scheduler_app.lifecycle import Selection
 from scheduler_app.lifecycle.selecting import TRIED, Key, count, find_page
 from scheduler_app.models import Execution
@@ -27,6 +30,7 @@ from .execution_filters import (
     moment_of,
     selection_of,
 )
+from .execution_page import verbs_for
 from .filters import whole_number
 from .overview import pulse_of
 
@@ -119,6 +123,15 @@ class ExecutionChangeList(ChangeList):
         return self.get_query_string()
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutionRow:
+    """An execution as the list shows it, and what the user may do with it."""
+
+    execution: Execution
+    may_cancel: bool
+    may_retry: bool
+
+
 class ExecutionList(ReadOnlyAdmin):
     """The list, its filters and its search."""
 
@@ -142,8 +155,22 @@ class ExecutionList(ReadOnlyAdmin):
         if context and "cl" in context:
             context["jobs_found"] = context["cl"].jobs_found[:JOBS_NAMED]
             context["tried_text"] = f"{TRIED:,}"
-            context["bulk_links"] = bulk_links(context["cl"].get_query_string().removeprefix("?"))
+            context["bulk_links"] = bulk_links(
+                context["cl"].get_query_string().removeprefix("?"),
+                may_retry=self.has_retry_permission(request),
+            )
         return response
+
+    def rows(self, request: HttpRequest, objects: Sequence[Execution]) -> list[ExecutionRow]:
+        """With the user's rights, by what the jobs do now: what each did then, its own page has read."""
+        may_run = self.has_run_permission(request)
+        found = []
+        for execution in objects:
+            job = execution.job
+            may_use_target = job is not None and may_use(request.user, job.kind, job.target)
+            can = verbs_for(execution, may_run, may_use_target)
+            found.append(ExecutionRow(execution, can["cancel"], can["retry"]))
+        return found
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
         """Without the large columns, their own and their jobs'."""

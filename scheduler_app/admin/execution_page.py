@@ -102,7 +102,7 @@ class ExecutionPage(ReadOnlyAdmin):
                 "log": shown_log(execution.pk, before, offset),
                 "is_earlier": before is not None,
                 "follows": execution.is_live and before is None,
-                "can": _verbs_for(
+                "can": verbs_for(
                     execution,
                     self.has_run_permission(request),
                     may_use(request.user, spec.kind, spec.target),
@@ -156,7 +156,7 @@ class ExecutionPage(ReadOnlyAdmin):
         """Cancel those of the chosen that live."""
         self._cancel(request, self._chosen(queryset))
 
-    @admin.action(permissions=["run"], description="Retry")
+    @admin.action(permissions=["retry"], description="Retry")
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Execution]) -> None:
         """Retry those of the chosen that did not succeed."""
         self._retry(request, self._chosen(queryset))
@@ -217,7 +217,7 @@ def _first_drift(execution: Execution) -> timedelta | None:
     return None
 
 
-def _verbs_for(execution: Execution, may_run: bool, may_use_target: bool) -> dict[str, bool]:
+def verbs_for(execution: Execution, may_run: bool, may_use_target: bool) -> dict[str, bool]:
     """What the user may do with it; to stop something needs no right to what it does."""
     may_run_it = may_run and may_use_target
     job_exists = execution.job is not None and execution.job.deleted_at is None

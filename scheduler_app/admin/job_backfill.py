@@ -80,6 +80,7 @@ class JobBackfill(JobBase):
         """GET: ask for the range. POST: count, and run what was counted when `_run` was pressed."""
         self.require(self.has_view_permission(request) and self.has_run_permission(request))
         job = self._get_job(job_id)
+        self.require_run(request, job)
         now = pulse_of(request).now
         form = BackfillForm(request.POST or None, timezone=job.timezone, now=now)
         context: dict[str, Any] = {"form": form}

@@ -8,8 +8,8 @@ from typing import Any
 from django.http import Http404, HttpRequest
 from django.urls import reverse
 
-from scheduler_app.access import visible
-from scheduler_app.access.rights import may_use
+from scheduler_app.access import NotAllowed, visible
+from scheduler_app.access.rights import may_use, refusal
 from scheduler_app.models import Execution, Job, JobPlan
 from scheduler_app.rules.masking import is_same_place, masked
 from scheduler_app.rules.spec import JobSpec
@@ -51,6 +51,12 @@ class JobBase(SchedulerAdmin):
     def may_run(self, request: HttpRequest, job: Job) -> bool:
         """Whether the user may run this job: jobs at all, and what this one does."""
         return self.has_run_permission(request) and may_use(request.user, job.kind, job.target)
+
+    def require_run(self, request: HttpRequest, job: Job) -> None:
+        """As `may_run`; refuses with the right that is missing."""
+        self.require(self.has_run_permission(request))
+        if why := refusal(request.user, job.kind, job.target):
+            raise NotAllowed(why)
 
     def may_see_fate(self, request: HttpRequest) -> bool:
         """Whether the user may know what became of fire times: executions and gaps."""

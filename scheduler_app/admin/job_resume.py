@@ -59,7 +59,7 @@ class JobResume(JobBase):
             request.POST if is_answer else None,
             missed=missed,
             of_many=len(jobs) > 1,
-            may_run=self.has_run_permission(request),
+            may_run=all(self.may_run(request, job) for job in jobs),
         )
         if is_answer and form.is_valid():
             run = form.cleaned_data["run"]

@@ -48,6 +48,7 @@ class JobVerbs(JobBase):
         """GET: a form for other arguments. POST: run now, with the form's arguments or the job's own."""
         self.require(self.has_view_permission(request) and self.has_run_permission(request))
         job = self._get_job(job_id)
+        self.require_run(request, job)
         if request.method != "POST" or "arguments" in request.POST:
             return self._run_with_arguments(request, job)
         try:

@@ -143,7 +143,9 @@ class ResumeForm(forms.Form):
             choices.append((RUN_ALL, f"all {missed:,}, oldest first"))
         run.choices = choices
         if missed and not may_run:
-            run.help_text = "To run some of them needs the right to run jobs."
+            run.help_text = (
+                "To run some of them needs the right to run jobs, and to use what they do."
+            )
         elif missed > MOST_FIRE_TIMES:
             run.help_text = f"They are more than the {MOST_FIRE_TIMES:,} that can be run. A backfill runs a part of them."
 

@@ -10,7 +10,15 @@ from .backfilling import (
     backfill,
     fire_times_to_fill,
 )
-from .bulk import BulkCount, continue_bulk, count_bulk, do_bulk_chunk, start_bulk, stop_bulk
+from .bulk import (
+    BulkCount,
+    bulk_refusal,
+    continue_bulk,
+    count_bulk,
+    do_bulk_chunk,
+    start_bulk,
+    stop_bulk,
+)
 from .calendars import delete_calendar, jobs_using, save_calendar
 from .claiming import Claimed, HandBack, claim, hand_back, held_back
 from .enqueuing import TaskCall, enqueue
@@ -95,6 +103,7 @@ __all__ = [
     "TaskCall",
     "backfill",
     "birth_of",
+    "bulk_refusal",
     "cancel",
     "claim",
     "continue_bulk",

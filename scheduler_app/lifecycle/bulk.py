@@ -22,7 +22,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db import transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 
-from scheduler_app.access import current_caller, require_kinds, visible
+from scheduler_app.access import NotAllowed, current_caller, require_kinds, visible
 from scheduler_app.access.ownership import current_view
 from scheduler_app.access.throttling import RUNS, spend_up_to_all
 from scheduler_app.conf import get_config
@@ -137,6 +137,16 @@ def count_bulk(verb: str, selection: Selection) -> BulkCount:
         tuple(refused.items()),
         others_are_capped or (is_capped and by_fate != {}),
     )
+
+
+def bulk_refusal(verb: str, selection: Selection) -> str:
+    """Why the caller may not start this, in a sentence; empty when they may."""
+    try:
+        if verb == BulkVerb.RETRY:
+            _require_targets(_as_seen(selection))
+    except NotAllowed as error:
+        return str(error)
+    return ""
 
 
 def start_bulk(

@@ -46,7 +46,9 @@ def test_the_warning_comes_and_goes_with_the_scheduler(page: Page):
 
     Node.objects.filter(pk=node.pk).update(last_tick_at=database_now() - timedelta(minutes=5))
     page.clock.fast_forward(6000)
-    expect(alarm).to_contain_text("Nothing fires: no node is at work. The last completed turn was 5 min")
+    expect(alarm).to_contain_text(
+        "Nothing fires: no node is at work. The last completed turn was 5 min"
+    )
     expect(head).to_contain_text("Nothing fires")
 
     Node.objects.filter(pk=node.pk).update(last_tick_at=database_now())

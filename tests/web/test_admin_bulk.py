@@ -151,6 +151,31 @@ def test_a_question_without_a_verb_is_refused(operator: Browser) -> None:
     assert operator.status == 404
 
 
+def test_what_would_be_refused_is_said_before_anybody_presses() -> None:
+    job, other = make_job(name="mails"), make_job(kind="http", target="https://example.org/")
+    make_failures(job, 2)
+    browser = Browser(*VIEWER, "run_job", "use_task")
+
+    page = browser.open(f"{ASK}?verb=retry&job={other.pk}")
+    assert "use_http" in page.main
+    assert not [button for button in page.own_buttons if "Retry" in button.text]
+    page = browser.open(f"{ASK}?verb=retry&job={job.pk}")
+    assert "Retry 2 executions" in [button.text for button in page.own_buttons]
+    # To stop something needs no right to what it does.
+    make_execution(other, status=Status.READY)
+    page = browser.open(f"{ASK}?verb=cancel&job={other.pk}")
+    assert "Cancel 1 execution" in [button.text for button in page.own_buttons]
+
+
+def test_who_may_use_no_target_is_offered_no_retry() -> None:
+    make_failures(make_job(), 1)
+    page = Browser(*VIEWER, "run_job").open(f"{EXECUTIONS}?status=failed")
+
+    assert "Cancel…" in page.links and "Retry…" not in page.links
+    assert ("option", {"value": "retry_selected"}) not in page.elements
+    assert ("option", {"value": "cancel_selected"}) in page.elements
+
+
 def test_it_is_for_those_who_may_run_jobs() -> None:
     make_failures(make_job(), 1)
     viewer = Browser(*VIEWER)

@@ -19,7 +19,16 @@ from scheduler_app.models import (
     database_now,
 )
 
-from .admin_support import JOBS, OPERATOR, VIEWER, Browser, log_of, make_execution, make_job
+from .admin_support import (
+    EXECUTIONS,
+    JOBS,
+    OPERATOR,
+    VIEWER,
+    Browser,
+    log_of,
+    make_execution,
+    make_job,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -401,5 +410,24 @@ def test_only_who_may_use_the_target_is_offered_to_run_it(
     for address in (JOBS, f"{JOBS}{job.pk}/"):
         page = browser.client.get(address).content.decode()
         assert (f'formaction="{JOBS}{job.pk}/run/' in page) is shown
-    page = browser.open(f"/admin/scheduler_app/execution/{failed.pk}/change/")
-    assert ("Retry" in page.main) is shown
+    for address in (EXECUTIONS, f"{EXECUTIONS}{failed.pk}/change/"):
+        page = browser.open(address)
+        assert ("Retry" in [button.text for button in page.buttons]) is shown, address
+
+
+@pytest.mark.parametrize("verb", ["run", "backfill"])
+def test_a_form_that_would_be_refused_says_so_before_it_is_filled_in(verb: str) -> None:
+    job = make_job()
+    browser = Browser(*VIEWER, "run_job", "use_http")
+
+    page = browser.open(f"{JOBS}{job.pk}/{verb}/")
+
+    assert browser.status == 403 and "use_task" in page.text
+
+
+def test_who_may_not_use_the_target_is_not_offered_to_run_what_was_missed() -> None:
+    job = paused(60)
+    browser = Browser(*VIEWER, "run_job", "pause_job", "use_http")
+
+    browser.open(f"{JOBS}{job.pk}/resume/")
+    assert 'value="all"' not in browser.page.html
