@@ -17,10 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
 
-from scheduler_app.access.rights import may_use_some
-from scheduler_app.targets import kinds
-
-from .overview import pulse_of
+from .overview import may_retry, pulse_of
 from .trail import deeds, trail_of
 
 if TYPE_CHECKING:
@@ -151,10 +148,8 @@ class SchedulerAdmin(_ModelAdmin):
         return request.user.has_perm("scheduler_app.run_job")
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Run jobs, and use at least some of what jobs do."""
-        return self.has_run_permission(request) and any(
-            may_use_some(request.user, kind) for kind in kinds()
-        )
+        """Retry at least some executions."""
+        return may_retry(request.user)
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         """Pause and resume jobs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -15,10 +16,12 @@ from scheduler_app import lifecycle
 from scheduler_app.access import NotAllowed, visible
 from scheduler_app.lifecycle import CannotDo, Selection
 from scheduler_app.models import BulkOperation, BulkVerb
+from scheduler_app.rules.masking import masked_text
 from scheduler_app.rules.problems import Invalid
 
 from .base import ReadOnlyAdmin
 from .execution_filters import in_words, selection_of
+from .front_page import failure_group
 from .overview import pulse_of
 
 STILL_FOR = timedelta(seconds=5)
@@ -57,7 +60,33 @@ class ExecutionBulk(ReadOnlyAdmin):
         verb = str((given.pop("verb", None) or [""])[0])
         if verb not in BulkVerb.values:
             raise BadRequest("verb must be cancel or retry")
+        if "failure" in given:
+            return self._ask_about_failure(request, verb, str(given["failure"]))
         selection = selection_of(given, now=pulse_of(request).now).selection
+        leave_url = reverse("admin:scheduler_app_execution_changelist") + f"?{given.urlencode()}"
+        return self._ask(request, verb, selection, in_words(selection), given, leave_url)
+
+    def _ask_about_failure(self, request: HttpRequest, verb: str, fingerprint: str) -> HttpResponse:
+        """About the failures of the last day that are the same, each of them by its id."""
+        group = failure_group(fingerprint)
+        if group is None:
+            self.say(request, "Nothing is left to retry in this group.", problem=True)
+            return HttpResponseRedirect(reverse("admin:index"))
+        selection = Selection(ids=tuple(group.execution_ids))
+        conditions = [("Failed with", masked_text(group.error)), *in_words(selection)]
+        back = QueryDict("status=unsuccessful&when=24h")
+        leave_url = reverse("scheduler:failures", args=[fingerprint])
+        return self._ask(request, verb, selection, conditions, back, leave_url)
+
+    def _ask(
+        self,
+        request: HttpRequest,
+        verb: str,
+        selection: Selection,
+        conditions: Sequence[tuple[str, str]],
+        back: QueryDict,
+        leave_url: str,
+    ) -> HttpResponse:
         counted = lifecycle.count_bulk(verb, selection)
         refusal = lifecycle.bulk_refusal(verb, selection)
         return self.page(
@@ -66,13 +95,14 @@ class ExecutionBulk(ReadOnlyAdmin):
             {
                 "title": f"{BulkVerb(verb).label} all that match",
                 "verb": verb,
-                "conditions": in_words(selection),
+                "conditions": conditions,
                 "counted": counted,
                 "refusal": refusal,
                 "may_go_on": not refusal and (counted.suitable or counted.is_capped),
                 "selection": json.dumps(selection.to_json()),
                 "key": uuid4(),
-                "list_query": given.urlencode(),
+                "list_query": back.urlencode(),
+                "leave_url": leave_url,
             },
         )
 

@@ -27,6 +27,7 @@ NAMES_TAKEN = 10
 JOBS_NAMED = 12
 """Of the jobs that a search found, those that the list names."""
 NODES_IN_MENU = 20
+IDS_NAMED = 10
 
 PERIODS = {
     "10m": timedelta(minutes=10),
@@ -192,7 +193,9 @@ def in_words(selection: Selection) -> list[tuple[str, str]]:
     """The conditions as people read them, for the page that asks whether to go on."""
     words = []
     if selection.ids is not None:
-        words.append(("Execution", ", ".join(map(str, selection.ids)) or "none"))
+        named = ", ".join(map(str, selection.ids[:IDS_NAMED])) or "none"
+        more = len(selection.ids) - IDS_NAMED
+        words.append(("Execution", named + (f" and {more} more" if more > 0 else "")))
     if selection.statuses:
         words.append(("Status", ", ".join(selection.statuses)))
     if selection.jobs is not None:

@@ -149,6 +149,12 @@ def throughput(title: str, key: str, found: Sequence[Slice]) -> Throughput:
     )
 
 
+def failure_group(fingerprint: str) -> statistics.ErrorGroup | None:
+    """The failures of the last day with this fingerprint; None when there are none any more."""
+    groups = statistics.error_groups(DAY).groups
+    return next((group for group in groups if group.fingerprint == fingerprint), None)
+
+
 @dataclass(frozen=True, slots=True)
 class ShownGroup:
     """A group of failures, its error masked."""

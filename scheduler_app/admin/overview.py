@@ -6,6 +6,9 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from scheduler_app.access.rights import may_use_some
+from scheduler_app.targets import kinds
+
 from . import queries
 from .queries import Pulse
 
@@ -26,6 +29,13 @@ def alarm_for(request: HttpRequest | None) -> Pulse | None:
         return None
     found = pulse_of(request)
     return None if found.ticks else found
+
+
+def may_retry(user: Any) -> bool:
+    """Whether the user may run jobs, and use at least some of what jobs do."""
+    return user.has_perm("scheduler_app.run_job") and any(
+        may_use_some(user, kind) for kind in kinds()
+    )
 
 
 def may_see(user: Any, model: str) -> bool:

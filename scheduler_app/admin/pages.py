@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.views.decorators.http import require_safe
 
-from scheduler_app import lifecycle
 from scheduler_app.access import visible
+from scheduler_app.conf import get_config
 from scheduler_app.lifecycle import statistics
 
 from . import panorama
-from .display import count_text
-from .front_page import DAY, front_page, shown_group
-from .overview import may_see, pulse_of
+from .front_page import DAY, failure_group, front_page, shown_group
+from .overview import may_retry, may_see, pulse_of
 
 View = Callable[..., HttpResponseBase]
 EXECUTIONS_SHOWN = 50
@@ -67,22 +67,12 @@ def live_view(request: HttpRequest) -> HttpResponse:
 
 
 @for_staff("execution")
+@require_safe
 def failures_view(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
-    """Failures of the last day that are the same; POST retries them."""
-    may_run = request.user.has_perm("scheduler_app.run_job")
-    group = next(
-        (one for one in statistics.error_groups(DAY).groups if one.fingerprint == fingerprint), None
-    )
+    """Failures of the last day that are the same, and the way to retry them."""
+    group = failure_group(fingerprint)
     if group is None:
-        if request.method == "POST":
-            messages.warning(request, "Nothing is left to retry in this group.")
-            return HttpResponseRedirect(reverse("admin:index"))
         raise Http404("No failure of the last day is of this kind any more.")
-    if request.method == "POST":
-        if not may_run:
-            raise PermissionDenied
-        _retry(request, group)
-        return HttpResponseRedirect(reverse("admin:index"))
     executions = (
         visible.executions()
         .filter(pk__in=group.execution_ids[:EXECUTIONS_SHOWN])
@@ -91,6 +81,9 @@ def failures_view(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
         .defer("job__arguments", "job__description")
         .order_by("-scheduled_for", "-id")
     )
+    first_at = statistics.first_failure_of(group)
+    # What is pruned goes in batches, a while after its time.
+    kept_for = timedelta(days=get_config().retention_days) - DAY
     return page(
         request,
         "failures.html",
@@ -98,23 +91,13 @@ def failures_view(request: HttpRequest, fingerprint: str) -> HttpResponseBase:
         {
             "shown": shown_group(group, jobs=EXECUTIONS_SHOWN),
             "group": group,
+            "first_at": first_at,
+            "may_be_older": first_at and first_at < pulse_of(request).now - kept_for,
             "executions": executions,
             "more": max(0, group.count - EXECUTIONS_SHOWN),
-            "may_run": may_run,
+            "may_retry": may_retry(request.user),
         },
     )
-
-
-def _retry(request: HttpRequest, group: statistics.ErrorGroup) -> None:
-    """Those that are still failed; the others have been retried meanwhile, or their job is gone."""
-    retried = lifecycle.retry(group.execution_ids, by=request.user.get_username())
-    if retried:
-        messages.success(request, f"{count_text(len(retried), 'execution')} will be tried again.")
-    if left := group.count - len(retried):
-        messages.warning(
-            request,
-            f"{count_text(left, 'execution')} cannot be retried: their job was deleted, or somebody was faster.",
-        )
 
 
 @for_staff("job", "execution")

@@ -35,7 +35,7 @@ from scheduler_app.targets import kinds
 
 from . import notices
 from .auditing import Subject, record
-from .entitling import require_targets_ever
+from .entitling import require_targets_again, require_targets_ever
 from .selecting import NEWEST_FIRST, Selection, back_to, horizon, older
 from .transactions import CannotDo, transaction_on_psycopg
 from .verbs import cancel_on, retry_on
@@ -210,7 +210,10 @@ def _as_seen(selection: Selection) -> Selection:
 
 def _require_targets(selection: Selection) -> None:
     """Raises NotAllowed unless the caller may use whatever the jobs of the selection do and did; of all jobs, everything."""
-    if selection.jobs is None:
+    if selection.ids is not None:
+        seen = visible.executions().filter(pk__in=selection.ids).values_list("pk", flat=True)
+        require_targets_again(seen)
+    elif selection.jobs is None:
         require_kinds(kinds())
     else:
         require_targets_ever(selection.jobs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.db import connections
 
@@ -37,6 +37,12 @@ SAMPLED_IN_SLICE = 200
 
 FAILURES_READ = 1_000
 """Failures that are put into groups."""
+
+OLDEST_READ = 200
+"""Failures that say the same, of which the first is looked for."""
+
+LOST = "Lost with its node."
+"""The error of what has none."""
 
 NEWEST_READ = 3_000
 """Executions of all nodes that tell how each of them fares."""
@@ -170,6 +176,23 @@ FROM (
 ) AS recent
 LEFT JOIN scheduler_app_job AS job ON job.id = recent.job_id
 LEFT JOIN scheduler_app_node AS node ON node.id = recent.node_id
+"""
+
+# What says the same as a group, by an index; where it arose is compared afterwards.
+OLDEST_SQL = """
+SELECT scheduled_for, error, traceback
+FROM (
+    SELECT
+        job_id, scheduled_for, left(error, 400) AS error,
+        CASE WHEN pg_column_size(traceback) < 8000 THEN right(traceback, 4000) ELSE '' END AS traceback
+    FROM scheduler_app_execution
+    WHERE status IN ('failed', 'lost')
+      AND scheduler_error_kind(error) = scheduler_error_kind(%(error)s)
+    ORDER BY scheduled_for, id
+    LIMIT %(limit)s
+) AS oldest
+WHERE {only}
+ORDER BY scheduled_for
 """
 
 # Per queue as far as the count goes; the oldest of each priority stands first in the index.
@@ -327,6 +350,7 @@ class ErrorGroup:
     place: str
     """Where in the site's own code it arose; empty where that is not known."""
     first_at: datetime
+    """Of those that were read; `first_failure_of` looks at all that are kept."""
     last_at: datetime
     count: int = 0
     jobs: dict[int | None, str] = field(default_factory=dict)
@@ -455,7 +479,7 @@ def error_groups(
         place = last_own_place(traceback)
         key = fingerprint(error, place)
         if key not in groups:
-            groups[key] = ErrorGroup(key, error or "Lost with its node.", place, at, at)
+            groups[key] = ErrorGroup(key, error or LOST, place, at, at)
         group = groups[key]
         group.first_at = at
         group.count += 1
@@ -464,6 +488,18 @@ def error_groups(
             group.nodes.append(node_name)
         group.execution_ids.append(execution_id)
     return ErrorGroups(list(groups.values()), is_capped=len(rows) >= limit)
+
+
+def first_failure_of(group: ErrorGroup) -> datetime | None:
+    """The fire time of the oldest of its failures that is kept; None where it is not certain.
+
+    That is where the oldest OLDEST_READ that say the same arose elsewhere, or are of jobs that the caller does not see.
+    """
+    error = "" if group.error == LOST else group.error
+    for at, said, traceback in _rows(OLDEST_SQL, {"error": error, "limit": OLDEST_READ}):
+        if fingerprint(said, last_own_place(traceback)) == group.fingerprint:
+            return cast("datetime", at)
+    return None
 
 
 def queue_depths(

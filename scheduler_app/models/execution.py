@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
 
 from .clock import DatabaseNow
 from .job import Job, JobRevision
@@ -186,6 +186,14 @@ class Execution(models.Model):
                 fields=["status", "scheduled_for", "id"],
                 condition=Q(status__in=UNSUCCESSFUL),
                 name="execution_by_failure",
+            ),
+            # When what fails now failed for the first time; only what fails pays for it.
+            models.Index(
+                Func(F("error"), function="scheduler_error_kind"),
+                F("scheduled_for"),
+                F("id"),
+                condition=Q(status__in=(Status.FAILED, Status.LOST)),
+                name="execution_by_error",
             ),
         ]
 

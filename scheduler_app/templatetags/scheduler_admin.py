@@ -149,9 +149,9 @@ def page_links(cl: Any) -> dict[str, Any]:
 @register.inclusion_tag("admin/scheduler_app/banner.html", takes_context=True)
 def scheduler_banner(context: RequestContext) -> dict[str, Any]:
     """A warning while no node fires jobs; about the nodes only to those who may see them."""
-    request = context.get("request")
-    pulse = overview.alarm_for(request)
-    return {"pulse": pulse, "sees_nodes": pulse and overview.may_see(request.user, "node")}
+    pulse = overview.alarm_for(context.get("request"))
+    sees_nodes = pulse is not None and overview.may_see(context["request"].user, "node")
+    return {"pulse": pulse, "sees_nodes": sees_nodes}
 
 
 @register.inclusion_tag("admin/scheduler_app/overview.html", takes_context=True)

@@ -141,5 +141,6 @@ def test_without_javascript_it_shows_how_things_stand(open_page: OpenPage):
     expect(page.locator("#sch-part-errors")).to_contain_text("imports went wrong")
     expect(page.get_by_role("button", name="Stop updating")).to_have_count(0)
     page.get_by_role("link", name="imports went wrong").click()
-    page.get_by_role("button", name="Retry it").click()
-    expect(page.locator(".messagelist")).to_contain_text("1 execution will be tried again")
+    page.get_by_role("link", name="Retry it").click()
+    page.get_by_role("button", name="Retry 1 execution").click()
+    expect(page.locator("#content-main")).to_contain_text("Retried")

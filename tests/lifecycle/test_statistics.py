@@ -202,6 +202,40 @@ def test_groups_know_when_they_do_not_know_all(clock: ClusterClock):
     assert statistics.error_groups(DAY, job_ids=[]).groups == []
 
 
+def test_the_first_of_all_that_are_kept_is_found_whatever_numbers_differ(clock: ClusterClock):
+    job = make_job()
+    where = TRACEBACK.format(name="pay")
+    said = "ConnectionError: host {} refused (0x7f{}a) after {} s"
+    finished(job, -400_000, Status.FAILED, error="ConnectionError: host 7 refused", traceback=where)
+    finished(job, -300_000, Status.FAILED, error=said.format(1, 2, 3))  # elsewhere
+    finished(job, -250_000, Status.CANCELLED, error=said.format(1, 2, 3), traceback=where)
+    finished(job, -200_000, Status.FAILED, error=said.format(4, "00", "5.5"), traceback=where)
+    finished(job, -100_000, Status.FAILED, error=said.format(6, 7, 8), traceback=where)
+    finished(job, -1, Status.FAILED, error=said.format(9, "abc", 10), traceback=where)
+    finished(job, -2, Status.FAILED, error="KeyError: 'new'")
+    finished(None, -500_000, Status.LOST)
+    finished(None, -3, Status.LOST)
+    known, new, lost = statistics.error_groups(DAY).groups
+
+    assert statistics.first_failure_of(known) == after_noon(-200_000)
+    assert statistics.first_failure_of(new) == after_noon(-2)
+    assert statistics.first_failure_of(lost) == after_noon(-500_000)
+
+
+def test_nothing_is_told_of_a_first_failure_that_was_not_reached(
+    clock: ClusterClock, monkeypatch: pytest.MonkeyPatch
+):
+    job = make_job()
+    finished(job, -300_000, Status.FAILED, error="no paper", traceback=TRACEBACK.format(name="a"))
+    finished(job, -1, Status.FAILED, error="no paper", traceback=TRACEBACK.format(name="b"))
+    [group] = statistics.error_groups(DAY).groups
+    assert statistics.first_failure_of(group) == after_noon(-1)
+
+    monkeypatch.setattr(statistics, "OLDEST_READ", 1)
+
+    assert statistics.first_failure_of(group) is None
+
+
 def test_what_was_lost_has_a_group_and_enqueued_tasks_have_one(clock: ClusterClock):
     finished(None, -1, Status.LOST, spec={"name": "enqueued"})
 

@@ -17,13 +17,12 @@ from django.core.checks import ERROR, Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection as django_connection
-from django.urls import reverse
 
 from scheduler_app import checks, lifecycle
 from scheduler_app.access import NotAllowed, RequestCaller, calling, visible
 from scheduler_app.conf import read_config
 from scheduler_app.lifecycle import CannotDo, Run, Selection
-from scheduler_app.lifecycle.statistics import error_groups
+from scheduler_app.lifecycle.statistics import error_groups, first_failure_of
 from scheduler_app.models import (
     AuditEntry,
     BulkOperation,
@@ -493,12 +492,18 @@ def test_s03_a_refused_bulk_operation_names_no_target_of_another_s(ana: Any) -> 
 def test_s03_a_group_of_failures_holds_one_s_own_alone(ana: Any, client: ApiClient) -> None:
     ours, theirs = make_world(OURS), make_world(THEIRS)
     Execution.objects.filter(status="failed").update(error="the same")
+    Execution.objects.filter(pk=theirs.execution.pk).update(
+        scheduled_for=ours.execution.scheduled_for - timedelta(hours=1)
+    )
     with calling(Somebody(ana)):
         [group] = error_groups(timedelta(days=1)).groups
+        first_at = first_failure_of(group)
     assert group.execution_ids == [ours.execution.pk]
+    assert first_at == ours.execution.scheduled_for
 
-    answer = browser(ana).post(reverse("scheduler:failures", args=[group.fingerprint]))
-    assert answer.status_code == 302
+    person = Browser.of(ana)
+    person.open(f"{EXECUTIONS}bulk/?verb=retry&failure={group.fingerprint}")
+    person.press("Retry 1 execution")
 
     theirs.execution.refresh_from_db()
     ours.execution.refresh_from_db()

@@ -5,9 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth import get_user_model
 
 from scheduler_app.admin import charts
-from scheduler_app.models import Execution, JobPlan, Pause, Status, Trigger, database_now
+from scheduler_app.models import (
+    AuditEntry,
+    Execution,
+    JobPlan,
+    Pause,
+    Status,
+    Trigger,
+    database_now,
+)
 
 from .admin_support import OPERATOR, VIEWER, Browser, Page, make_execution, make_job, make_node
 
@@ -174,9 +183,13 @@ def test_failures_of_one_cause_are_retried_together() -> None:
     assert "4 × the same failure" in page.main
     assert "letters 0" in page.main and "letters 1" in page.main
 
-    page = browser.press("Retry all 4")
+    page = browser.open(page.links["Retry all 4…"])
+    assert "4 will be tried again" in page.main and "Failed with paper jam" in page.main
+    assert Execution.objects.filter(status=Status.FAILED).count() == 5
+    page = browser.press("Retry 4 executions", reason="paper is here")
 
-    assert "4 executions will be tried again." in page.text
+    assert "Retried 4" in page.main and "paper is here" in page.main
+    assert AuditEntry.objects.filter(reason="paper is here", verb="execution.retry").count() == 4
     assert {one.status for one in Execution.objects.filter(pk__in=[one.pk for one in failed])} <= {
         Status.READY,
         Status.BLOCKED,
@@ -188,23 +201,48 @@ def test_failures_of_one_cause_are_retried_together() -> None:
 def test_what_was_retried_meanwhile_is_left_alone() -> None:
     execution = fail(make_job())
     browser = Browser(*OPERATOR)
-    group_page(browser)
+    page = group_page(browser)
     Execution.objects.filter(pk=execution.pk).update(status=Status.READY, finished_at=None)
 
-    page = browser.press("Retry it")
+    page = browser.open(page.links["Retry it…"])
 
     assert "Nothing is left to retry" in page.text
 
 
-def test_without_the_right_to_run_there_is_no_button_and_no_retry() -> None:
-    execution = fail(make_job())
-    browser = Browser(*VIEWER)
+@pytest.mark.parametrize("rights", [(), ("run_job",), ("use_task",)])
+def test_a_group_is_retried_by_those_who_may_run_what_failed(rights: tuple[str, ...]) -> None:
+    fail(make_job())
+    browser = Browser(*VIEWER, *rights)
     page = group_page(browser)
 
-    assert not any(button.text.startswith("Retry") for button in page.buttons)
-    assert browser.post(page.address).status_code == 403
-    execution.refresh_from_db()
-    assert execution.status == Status.FAILED
+    assert "Retry it…" not in page.links
+    assert browser.client.post(page.address).status_code in (403, 405)
+
+
+def test_a_group_needs_the_rights_of_what_failed_in_it_alone() -> None:
+    fail(make_job(name="calls", kind="http", target="https://example.org/"), error="no answer")
+    browser = Browser(*VIEWER, "run_job", "use_task")
+    page = browser.open(group_page(browser).links["Retry it…"])
+    assert "use_http" in page.main and "Retry 1 execution" not in page.main
+
+    Browser(*VIEWER, "run_job", "use_http", name="ben")
+    browser = Browser.of(get_user_model().objects.get(username="ben"))
+    browser.open(group_page(browser).links["Retry it…"])
+    assert "Retried 1" in browser.press("Retry 1 execution").main
+
+
+def test_the_first_of_a_group_is_that_of_all_that_are_kept() -> None:
+    job = make_job()
+    old = fail(job, minutes=3 * 24 * 60, error="paper jam 1")
+    fail(job, minutes=5, error="paper jam 2")
+    browser = Browser(*VIEWER)
+
+    text = group_page(browser).text
+    assert (
+        f"First seen {old.scheduled_for:%Y-%m-%d %H:%M:%S} UTC 3 d ago of all that are kept" in text
+    )
+    Execution.objects.filter(pk=old.pk).update(scheduled_for=minutes_ago(7 * 24 * 60))
+    assert "7 d ago or earlier" in group_page(browser).text
 
 
 def test_a_group_that_is_gone_is_not_found() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from benchmarks.page_data import fill
 from scheduler_app.admin.base import CappedPaginator
-from scheduler_app.lifecycle import bulk, selecting
+from scheduler_app.lifecycle import bulk, selecting, statistics
 from scheduler_app.models import Execution, Job, Node
 
 from .admin_support import EXECUTIONS, JOBS, OPERATOR, Browser
@@ -113,6 +114,18 @@ def test_no_page_reads_all_executions_for_who_sees_some_jobs(name: str, settings
 
     # Whose they are, and what they may do, which a superuser is not asked.
     look_at(name, browser, MOST_QUERIES + 3)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("week")
+def test_the_first_failure_of_a_kind_is_found_by_its_index() -> None:
+    [group, *_] = statistics.error_groups(timedelta(days=7)).groups
+
+    with statements() as seen:
+        statistics.first_failure_of(group)
+
+    [(sql, params)] = seen
+    assert "execution_by_error" in plan_of(sql, params)
 
 
 def look_at(name: str, browser: Browser, most_queries: int) -> None:
