@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 
 from scheduler_app import lifecycle
@@ -17,9 +18,10 @@ from scheduler_app.access import visible
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.lifecycle.statistics import JobStatistics, job_statistics
 from scheduler_app.models import Job
-from scheduler_app.models.job import TARGET_PLACE
+from scheduler_app.models.job import TARGET_PLACE, OnOverlap
 from scheduler_app.rules.masking import masked_text
 
+from .display import count_text
 from .job_base import plan_of, sentence_of
 from .job_filters import (
     KindFilter,
@@ -33,7 +35,7 @@ from .job_resume import JobResume
 from .job_verbs import JobVerbs
 from .overview import pulse_of
 from .queries import LastRun, last_runs
-from .state import NEXT_FIRE_FIRST, JobState, is_overdue, state_of
+from .state import NEXT_FIRE_FIRST, JobState, covers, is_overdue, state_of
 from .strip import Cell, last_fates, strip_html
 from .verb_forms import PauseForm
 
@@ -122,16 +124,62 @@ class JobList(JobVerbs, JobResume):
             for job in objects
         ]
 
-    @admin.action(permissions=["run"], description="Run now")
-    def run_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        """One execution of each, at once or when the job's limit allows."""
-        jobs = list(queryset)
+    @admin.action(permissions=["run"], description="Run now…")
+    def run_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        """One execution of each, at once or when the job's limit allows; asks first when there are many."""
+        jobs = self._chosen(request, queryset)
+        if not jobs:
+            return None
+        if len(jobs) > 1:
+            # Those of the others are refused one by one, and with them all.
+            allowed = [job for job in jobs if self.may_run(request, job)]
+            if "apply" not in request.POST or not allowed:
+                return self._ask_run(request, jobs, allowed)
+            jobs = allowed
         try:
             executions = lifecycle.run_now([job.pk for job in jobs], by=request.user.get_username())
         except CannotDo as error:
             self.say(request, str(error), problem=True)
-            return
+            return None
         self._say_started(request, executions)
+        return None
+
+    def _ask_run(
+        self, request: HttpRequest, jobs: Sequence[Job], allowed: Sequence[Job]
+    ) -> TemplateResponse:
+        """How many would run, and what whoever chose them may not have seen."""
+        pauses = pauses_of(request)
+        live = last_runs(job.pk for job in allowed)
+        held = [
+            job
+            for job in allowed
+            if not job.enabled or job.paused_at or any(covers(pause, job) for pause in pauses)
+        ]
+        full = [job for job in allowed if _is_full(job, live[job.pk])]
+        others = len(jobs) - len(allowed)
+        notes = [
+            f"{count:,} of them {'is' if count == 1 else 'are'} {words}"
+            for count, words in (
+                (len(held), "paused or disabled. Run by hand, they run all the same."),
+                (len(full), "under way as often as allowed: one more waits for its turn."),
+                (others, "left out: you may not use what they do."),
+            )
+            if count
+        ]
+        return self.page(
+            request,
+            "verb.html",
+            {
+                "title": f"Run {count_text(len(allowed), 'job')} now",
+                "text": "One execution of each, with its own arguments, at once. Their schedules go on as they are.",
+                "notes": notes,
+                "submit": f"Run {len(allowed):,} now" if allowed else "",
+                "cancel_url": request.get_full_path(),
+                "carried": _carried(request, "run_selected", jobs),
+                "subjects": [job.name for job in allowed[:30]],
+                "more_subjects": max(0, len(allowed) - 30),
+            },
+        )
 
     @admin.action(permissions=["pause"], description="Pause…")
     def pause_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
@@ -165,6 +213,13 @@ class JobList(JobVerbs, JobResume):
         if not jobs:
             self.say(request, "There are no such jobs; they may have been deleted.", problem=True)
         return jobs
+
+
+def _is_full(job: Job, live: LastRun) -> bool:
+    """Whether one more would wait for the job's limit."""
+    if job.max_running is None and job.on_overlap == OnOverlap.ALLOW:
+        return False
+    return live.running + live.waiting >= (job.max_running or 1)
 
 
 def _carried(request: HttpRequest, action: str, jobs: Sequence[Job]) -> list[tuple[str, str]]:

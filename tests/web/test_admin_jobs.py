@@ -244,7 +244,9 @@ def test_bulk_verbs_act_on_what_was_chosen() -> None:
     browser = Browser(*OPERATOR)
 
     browser.open(JOBS)
-    browser.choose("run_selected", first, second)
+    page = browser.choose("run_selected", first, second)
+    assert "Run 2 jobs now" in page.main and not Execution.objects.exists()
+    browser.press("Run 2 now")
     assert {execution.job for execution in Execution.objects.all()} == {first, second}
 
     browser.open(JOBS)
@@ -258,6 +260,42 @@ def test_bulk_verbs_act_on_what_was_chosen() -> None:
     browser.choose("resume_selected", first, second, third)
     assert not Job.objects.paused().exists()
     assert log_of(third) == []
+
+
+def test_a_bulk_run_says_before_what_runs_all_the_same_what_waits_and_what_is_left_out() -> None:
+    plain, held, busy = make_job(), make_job(enabled=False), make_job(name="busy")
+    make_execution(busy, status=Status.RUNNING)
+    foreign = make_job(name="foreign", kind="http", target="https://example.org/")
+    browser = Browser(*VIEWER, "run_job", "use_task")
+    browser.open(JOBS)
+
+    page = browser.choose("run_selected", plain, held, busy, foreign, select_across="1")
+
+    for part in (
+        "Run 3 jobs now",
+        "1 of them is paused or disabled. Run by hand, they run all the same.",
+        "1 of them is under way as often as allowed",
+        "1 of them is left out: you may not use what they do.",
+    ):
+        assert part in page.main
+    before = set(Execution.objects.values_list("pk", flat=True))
+    browser.press("Run 3 now")
+    started = Execution.objects.exclude(pk__in=before)
+    assert {one.job for one in started} == {plain, held, busy}
+
+
+def test_one_job_is_run_at_once_and_none_of_those_that_one_may_not() -> None:
+    job, other = make_job(), make_job()
+    browser = Browser(*OPERATOR)
+    browser.open(JOBS)
+    browser.choose("run_selected", job)
+    assert Execution.objects.count() == 1
+
+    stranger = Browser(*VIEWER, "run_job", name="ben")
+    stranger.open(JOBS)
+    page = stranger.choose("run_selected", job, other)
+    assert "2 of them are left out" in page.main
+    assert not [button for button in page.buttons if button.text.startswith("Run")]
 
 
 def test_a_bulk_pause_of_all_that_match_keeps_to_the_filter() -> None:
