@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 from scheduler_app import lifecycle
 from scheduler_app.access import visible
 from scheduler_app.access.rights import may_use
-from scheduler_app.lifecycle import CannotDo
+from scheduler_app.lifecycle import CannotDo, statistics
 from scheduler_app.models import Execution
 from scheduler_app.models.execution import UNSUCCESSFUL
 from scheduler_app.rules.masking import has_mask, masked, masked_text
@@ -26,7 +26,9 @@ from .base import CappedPaginator, ReadOnlyAdmin
 from .display import count_text, pretty_json
 from .execution_log import place_of, shown_log
 from .filters import whole_number
+from .front_page import DAY
 from .job_base import arguments_for, arguments_of, execution_url
+from .since_green import BAD, since_green_of
 
 FAILURES_SHOWN = 20
 TEXT_SHOWN = 32 * 1024
@@ -97,6 +99,10 @@ class ExecutionPage(ReadOnlyAdmin):
                 "drift": _first_drift(execution),
                 "traceback": _shortened(masked_text(execution.traceback)),
                 "places": own_places(execution.traceback),
+                "since_green": since_green_of(execution),
+                "group": statistics.fingerprint_of(execution.pk, DAY)
+                if execution.status in BAD
+                else "",
                 "failures": [_failure(one) for one in execution.failures[::-1][:FAILURES_SHOWN]],
                 "older_failures": max(0, len(execution.failures) - FAILURES_SHOWN),
                 "log": shown_log(execution.pk, before, offset),

@@ -23,11 +23,10 @@ from .job_filters import pauses_of
 from .overview import pulse_of
 from .preview import skippable, upcoming_of
 from .queries import LastRun, last_runs
-from .since_green import since_green
+from .since_green import LOOKED_AT, since_green
 from .state import is_overdue
 from .strip import CELLS, fates_of, strip_html, summary
 
-EXECUTIONS_READ = 100
 EXECUTIONS_SHOWN = 6
 VERDICTS_SHOWN = 12
 GAPS_READ = 30
@@ -93,7 +92,7 @@ class JobPage(JobBase):
             Execution.objects.filter(job=job)
             .for_lists()
             .select_related("node")
-            .order_by("-scheduled_for", "-id")[:EXECUTIONS_READ]
+            .order_by("-scheduled_for", "-id")[:LOOKED_AT]
         )
         versions = {revision.pk: revision.version for revision in revisions}
         chart = duration_chart(executions, versions, job.timezone)

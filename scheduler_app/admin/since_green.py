@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scheduler_app.access import visible
+from scheduler_app.lifecycle.selecting import NEWEST_FIRST, up_to
 from scheduler_app.models import Execution, Status
 
 from .display import duration, printable
+from .durations import duration_chart
 from .history import Change, changed_fields, changes, shown
 
 BAD = (Status.FAILED, Status.LOST)
+LOOKED_AT = 100
+"""Executions among which the last green is looked for."""
 _NOT_TOLD = ("calendar_name", "calendar_days", "paused_at", "paused_by", "paused_until")
 
 
@@ -44,6 +49,18 @@ def since_green(executions: Sequence[Execution], usual: str) -> SinceGreen | Non
         took += f", usually {usual}"
     found, same = ([], []) if green is None else _compared(green, failure)
     return SinceGreen(failure, green, count, found, same, took)
+
+
+def since_green_of(execution: Execution) -> SinceGreen | None:
+    """As `since_green`, of a job's execution and those before it; None unless it went wrong. Two statements if it did."""
+    job = execution.job
+    if job is None or execution.status not in BAD:
+        return None
+    rows = visible.executions().filter(job=job).for_lists().select_related("node")
+    until = up_to(rows, (execution.scheduled_for, execution.pk))
+    found = list(until.order_by(*NEWEST_FIRST)[:LOOKED_AT])
+    chart = duration_chart(found, {}, job.timezone)
+    return since_green(found, chart.usual if chart else "")
 
 
 def _compared(green: Execution, failure: Execution) -> tuple[list[Change], list[str]]:

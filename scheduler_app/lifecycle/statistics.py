@@ -158,19 +158,23 @@ LEFT JOIN live ON live.start = slice.start
 ORDER BY slice.start
 """
 
-FAILURES_SQL = """
+# Of a traceback that is stored elsewhere nothing is read: a thousand of those would cost seconds.
+FAILURE_TEXTS = """
+        left(error, 400) AS error,
+        CASE WHEN pg_column_size(traceback) < 8000 THEN right(traceback, 4000) ELSE '' END AS traceback
+"""
+
+FAILURES_SQL = f"""
 SELECT
     recent.id, recent.job_id, job.name, node.name, recent.scheduled_for, recent.error, recent.traceback
 FROM (
     SELECT
-        id, job_id, node_id, scheduled_for, left(error, 400) AS error,
-        -- Of a traceback that is stored elsewhere nothing is read: a thousand of those would cost seconds.
-        CASE WHEN pg_column_size(traceback) < 8000 THEN right(traceback, 4000) ELSE '' END AS traceback
+        id, job_id, node_id, scheduled_for, {FAILURE_TEXTS}
     FROM scheduler_app_execution
     WHERE status IN ('failed', 'cancelled', 'lost')   -- as in the index that holds them
       AND status <> 'cancelled'
       AND scheduled_for > scheduler_now() - %(window)s::interval
-      AND {only}
+      AND {{only}}
     ORDER BY scheduled_for DESC, id DESC
     LIMIT %(limit)s
 ) AS recent
@@ -179,20 +183,27 @@ LEFT JOIN scheduler_app_node AS node ON node.id = recent.node_id
 """
 
 # What says the same as a group, by an index; where it arose is compared afterwards.
-OLDEST_SQL = """
+OLDEST_SQL = f"""
 SELECT scheduled_for, error, traceback
 FROM (
-    SELECT
-        job_id, scheduled_for, left(error, 400) AS error,
-        CASE WHEN pg_column_size(traceback) < 8000 THEN right(traceback, 4000) ELSE '' END AS traceback
+    SELECT job_id, scheduled_for, {FAILURE_TEXTS}
     FROM scheduler_app_execution
     WHERE status IN ('failed', 'lost')
       AND scheduler_error_kind(error) = scheduler_error_kind(%(error)s)
     ORDER BY scheduled_for, id
     LIMIT %(limit)s
 ) AS oldest
-WHERE {only}
+WHERE {{only}}
 ORDER BY scheduled_for
+"""
+
+ONE_FAILURE_SQL = f"""
+SELECT {FAILURE_TEXTS}
+FROM scheduler_app_execution
+WHERE id = %(id)s
+  AND status IN ('failed', 'lost')
+  AND scheduled_for > scheduler_now() - %(window)s::interval
+  AND {{only}}
 """
 
 # Per queue as far as the count goes; the oldest of each priority stands first in the index.
@@ -488,6 +499,13 @@ def error_groups(
             group.nodes.append(node_name)
         group.execution_ids.append(execution_id)
     return ErrorGroups(list(groups.values()), is_capped=len(rows) >= limit)
+
+
+def fingerprint_of(execution_id: int, window: timedelta) -> str:
+    """That of the group that holds this failure of the window; empty for anything else."""
+    for error, traceback in _rows(ONE_FAILURE_SQL, {"id": execution_id, "window": window}):
+        return fingerprint(error, last_own_place(traceback))
+    return ""
 
 
 def first_failure_of(group: ErrorGroup) -> datetime | None:

@@ -223,6 +223,56 @@ def test_the_page_has_everything_that_is_known() -> None:
     assert "hunter2" not in page.html and "t0k3n" not in page.html
 
 
+def test_a_failure_tells_what_changed_since_the_last_green_run_and_leads_to_its_kind() -> None:
+    job = make_job(name="letters", timeout_s=5)
+    now = database_now()
+
+    def ran(minutes: int, status: Status, **fields: object) -> Execution:
+        at = now - timedelta(minutes=minutes)
+        return make_execution(
+            job,
+            status=status,
+            scheduled_for=at,
+            started_at=at,
+            finished_at=at + timedelta(seconds=minutes),
+            node=make_node(name=f"node of {minutes}"),
+            error="" if status == Status.SUCCEEDED else "no paper",
+            **fields,
+        )
+
+    green = ran(30, Status.SUCCEEDED, release="1.0")
+    job.timeout_s = 9
+    lifecycle.save_job(job, by="ana")
+    job.refresh_from_db()
+    ran(20, Status.FAILED, release="1.1")
+    failed = ran(10, Status.FAILED, release="1.1")
+    ran(5, Status.SUCCEEDED, release="2.0")
+    browser = Browser(*VIEWER)
+
+    page = browser.open(page_of(failed))
+
+    text = page.main.partition("What changed since the last green run")[2]
+    assert "2 times in a row" in text and f"execution {green.pk}" in text
+    for change in ("5 → 9", "1.0 → 1.1", "node of 30 → node of 10"):
+        assert change in text
+    assert "The same arguments" in text
+    page = browser.open(page.links["Everything that failed like this in the last 24 hours"])
+    assert "2 × the same failure" in page.main
+    assert "What changed" not in browser.open(page_of(green)).main
+
+
+def test_what_failed_long_ago_or_for_no_job_leads_to_no_page_that_is_gone() -> None:
+    old = make_execution(
+        None, status=Status.FAILED, error="x", scheduled_for=database_now() - timedelta(days=2)
+    )
+    browser = Browser(*VIEWER)
+
+    page = browser.open(page_of(old))
+
+    assert browser.status == 200
+    assert "failures/" not in page.html and "green run" not in page.main
+
+
 def test_the_arguments_are_those_that_it_ran_with() -> None:
     job = make_job(arguments={"value": "old"})
     [with_own] = lifecycle.run_now([job.pk], by="ana", arguments={"value": "other"})
