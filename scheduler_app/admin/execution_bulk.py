@@ -20,6 +20,7 @@ from scheduler_app.rules.masking import masked_text
 from scheduler_app.rules.problems import Invalid
 
 from .base import ReadOnlyAdmin
+from .definition import call_for_executions
 from .execution_filters import in_words, selection_of
 from .front_page import failure_group
 from .overview import pulse_of
@@ -103,6 +104,7 @@ class ExecutionBulk(ReadOnlyAdmin):
                 "key": uuid4(),
                 "list_query": back.urlencode(),
                 "leave_url": leave_url,
+                "api_call": call_for_executions(request, verb, selection),
             },
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count
@@ -15,6 +15,7 @@ from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Backfill, Execution, Job, Status
 from scheduler_app.models.execution import LIVE
 
+from .definition import api_call
 from .display import count_text, printable
 from .job_base import JobBase
 from .overview import pulse_of
@@ -99,6 +100,7 @@ class JobBackfill(JobBase):
             {
                 **self._header_context(request, job),
                 **context,
+                "api_call": api_call(request, "job-backfill", job.pk, **_body(form, now)),
                 "title": f"Backfill {printable(job.name)}",
                 "tab": "",
                 "crumb": "Backfill",
@@ -154,6 +156,17 @@ def _found(job: Job, form: BackfillForm) -> Found:
         return Found(every, 0)
     missing = lifecycle.fire_times_to_fill(job, since, until, only_missing=True)
     return Found(missing, len(every) - len(missing))
+
+
+def _body(form: BackfillForm, now: datetime) -> dict[str, Any]:
+    """What the form says, as the API takes it; a day back where it says nothing that can be meant."""
+    given = form.cleaned_data if form.is_bound and form.is_valid() else {}
+    return {
+        "since": given.get("since", now - timedelta(days=1)).isoformat(),
+        "until": given.get("until", now).isoformat(),
+        "only_missing": given.get("what", MISSING) == MISSING,
+        "max_running": given.get("max_running", 1),
+    }
 
 
 def _range(form: BackfillForm) -> str:

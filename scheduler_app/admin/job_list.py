@@ -21,6 +21,7 @@ from scheduler_app.models import Job
 from scheduler_app.models.job import TARGET_PLACE, OnOverlap
 from scheduler_app.rules.masking import masked_text
 
+from .definition import call_for_jobs
 from .display import count_text
 from .job_base import plan_of, sentence_of
 from .job_filters import (
@@ -176,6 +177,7 @@ class JobList(JobVerbs, JobResume):
                 "submit": f"Run {len(allowed):,} now" if allowed else "",
                 "cancel_url": request.get_full_path(),
                 "carried": _carried(request, "run_selected", jobs),
+                "api_call": call_for_jobs(request, "run", allowed) if allowed else "",
                 "subjects": [job.name for job in allowed[:30]],
                 "more_subjects": max(0, len(allowed) - 30),
             },

@@ -14,7 +14,7 @@ from scheduler_app.models import Execution, Job, JobPlan, JobRevision, Status
 from scheduler_app.rules.masking import masked, masked_text
 from scheduler_app.rules.timetable import jitter_of
 
-from .definition import texts_of
+from .definition import api_call, texts_of
 from .durations import duration_chart
 from .history import edits
 from .job_backfill import progress_of
@@ -78,6 +78,7 @@ class JobPage(JobBase):
                 "arguments": masked(job.arguments),
                 "target": masked_text(job.target),
                 "texts": texts_of(request, job),
+                "api_call": api_call(request, "job-skip-next", job.pk),
                 "policies": [_policy(job, name) for name in POLICY_FIELDS],
             },
         )

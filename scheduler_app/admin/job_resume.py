@@ -11,6 +11,7 @@ from scheduler_app import lifecycle
 from scheduler_app.lifecycle import RUN_ALL, RUN_LAST, RUN_NONE, CannotDo
 from scheduler_app.models import Job
 
+from .definition import call_for_jobs
 from .display import count_text, printable, span
 from .job_base import JobBase
 from .job_filters import pauses_of
@@ -97,6 +98,7 @@ class JobResume(JobBase):
                 "cancel_url": request.get_full_path()
                 if carried
                 else self.back(request, self.page_url(jobs[0].pk)).url,
+                "api_call": call_for_jobs(request, "resume", jobs, run=RUN_NONE),
                 "carried": [*carried, *([("from", origin)] if origin == "list" else [])],
                 "subjects": [job.name for job in jobs[:30]] if len(jobs) > 1 else [],
                 "more_subjects": max(0, len(jobs) - 30),

@@ -15,6 +15,7 @@ from scheduler_app import lifecycle
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.models import Execution, Job, Status
 
+from .definition import call_for_jobs
 from .display import clock, count_text, printable, zone_of
 from .filters import whole_number
 from .job_base import JobBase, arguments_for, execution_url
@@ -128,6 +129,7 @@ class JobVerbs(JobBase):
                 "submit": "Run now",
                 "cancel_url": self.page_url(job.pk),
                 "crumbs": [(job.name, self.page_url(job.pk))],
+                "api_call": call_for_jobs(request, "run", [job], arguments=job.arguments),
             },
         )
 
@@ -188,6 +190,7 @@ class JobVerbs(JobBase):
                 "cancel_url": cancel_url,
                 "carried": carried,
                 "crumbs": [(jobs[0].name, self.page_url(jobs[0].pk))] if len(jobs) == 1 else [],
+                "api_call": call_for_jobs(request, "pause", jobs, reason="why"),
                 "subjects": [job.name for job in jobs[:30]] if len(jobs) > 1 else [],
                 "more_subjects": max(0, len(jobs) - 30),
             },

@@ -20,6 +20,7 @@ from scheduler_app.lifecycle.statistics import NodeStatistics
 from scheduler_app.models import Execution, Node, NodeState
 
 from .base import ReadOnlyAdmin
+from .definition import api_call
 from .display import printable, span
 from .filters import MenuFilter, whole_number
 from .overview import pulse_of
@@ -124,6 +125,7 @@ class NodeAdmin(ReadOnlyAdmin):
                 "node": node,
                 "row": node_row(node, running, pulse_of(request).now),
                 "others": others.count(),
+                "api_call": api_call(request, "node-drain", node_id),
             },
         )
 

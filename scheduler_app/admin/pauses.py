@@ -14,9 +14,10 @@ from scheduler_app import lifecycle
 from scheduler_app.access import NotAllowed, visible
 from scheduler_app.access.ownership import require_pause
 from scheduler_app.lifecycle import RUN_NONE, CannotDo
-from scheduler_app.models import Pause
+from scheduler_app.models import Pause, PauseScope
 
 from .base import SchedulerAdmin
+from .definition import api_call
 from .display import count_text, printable, span
 from .filters import MenuFilter
 from .job_filters import known_queues, known_tags
@@ -131,6 +132,13 @@ class PauseAdmin(SchedulerAdmin):
                 "waits does not begin. What runs goes on.",
                 "form": form,
                 "submit": "Pause",
+                "api_call": api_call(
+                    request,
+                    "pause-list",
+                    scope=request.GET.get("scope") or PauseScope.QUEUE,
+                    value=request.GET.get("value") or "default",
+                    reason="why",
+                ),
                 "cancel_url": self.list_url(request),
             },
         )
@@ -177,6 +185,7 @@ class PauseAdmin(SchedulerAdmin):
                 "text": _in_words(pause, missed, jobs, pulse_of(request).now),
                 "form": form,
                 "submit": "Resume",
+                "api_call": api_call(request, "pause-resume", pause.pk),
                 "cancel_url": self.list_url(request),
             },
         )
