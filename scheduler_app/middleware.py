@@ -6,9 +6,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from django.core.exceptions import BadRequest
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.signals import connection_created
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
 
 from scheduler_app.access import RequestCaller, calling, current_caller
 from scheduler_app.access.throttling import WRITES, TooOften, spend
@@ -54,6 +56,10 @@ class SchedulerMiddleware:
         """What pages raise that is nobody's mistake, in words."""
         if isinstance(error, TooOften):
             return _too_often(error)
+        if current_caller().source != Source.API and (told := _told(error)):
+            # Here, because with DEBUG on Django would show its own page, and of a bad request never the words.
+            status = 404 if isinstance(error, Http404) else 400
+            return render(request, f"{status}.html", {"exception": told}, status=status)
         return _as_text(TOO_SLOW, 503) if is_too_slow(error) else None
 
 
@@ -75,6 +81,12 @@ def _bound_queries(connection: Any, *, is_local: bool) -> None:
                 "SELECT set_config('statement_timeout', %s, %s)",
                 [f"{int(seconds * 1000)}ms", is_local],
             )
+
+
+def _told(error: Exception) -> str:
+    """What a page says about what was not found or cannot be understood; empty where it says nothing."""
+    is_told = isinstance(error, Http404 | BadRequest) and error.args
+    return error.args[0] if is_told and isinstance(error.args[0], str) else ""
 
 
 def _too_often(error: TooOften) -> HttpResponse:
