@@ -189,7 +189,7 @@ def history_of(
     job: Job, values: dict[str, Any], nodes: list[Node], chance: random.Random
 ) -> Iterator[Execution]:
     """What the schedule asked for, with durations and drift as they are in real life."""
-    revision = job.revisions.get(version=job.version)
+    revisions = list(job.revisions.order_by("version"))
     timetable = Timetable.of(job.spec())
     until = min(job.paused_at or NOW, NOW - timedelta(seconds=10))
     if "parcels" in job.tags:
@@ -211,7 +211,7 @@ def history_of(
         error, traceback = ERRORS.get(job.name, ("RuntimeError: unexpected", ""))
         yield Execution(
             job=job,
-            revision=revision,
+            revision=[one for one in revisions if one.created_at <= at or one is revisions[0]][-1],
             trigger=Trigger.SCHEDULE,
             scheduled_for=at,
             run_after=at,

@@ -12,7 +12,7 @@ from django.test import Client
 
 from scheduler_app import lifecycle
 from scheduler_app.admin import job_filters
-from scheduler_app.models import Execution, Gap, Job, JobPlan, Status, Trigger, database_now
+from scheduler_app.models import Execution, Gap, Job, JobPlan, Pause, Status, Trigger, database_now
 
 from .admin_support import (
     AUTHOR,
@@ -76,10 +76,17 @@ def test_the_list_says_how_each_job_stands() -> None:
 def test_a_pause_of_a_queue_shows_at_its_jobs() -> None:
     make_job(name="covered", schedule="@every 1h", queue="imports")
     make_job(name="free", schedule="@every 1h")
+    at = database_now() + timedelta(minutes=30, seconds=30)
+    JobPlan.objects.update(next_fire_at=at, dirty=False)
     lifecycle.pause_scope("queue", "imports", by="ben", reason="supplier is down")
     browser = Browser(*VIEWER)
 
-    assert "Paused with queue imports: supplier is down" in browser.open(JOBS).main
+    text = browser.open(JOBS).main
+    assert "Paused with queue imports: supplier is down" in text
+    # Only what will fire is counted down to.
+    assert text.count("held while paused") == text.count("in 30 min") == 1
+    Pause.objects.update(paused_until=at - timedelta(minutes=1))
+    assert browser.open(JOBS).main.count("in 30 min") == 2
     assert names(browser, "state=paused") == {"covered"}
 
 
