@@ -54,10 +54,10 @@ INSERT_SQL = """
 INSERT INTO scheduler_app_execution
     (job_id, revision_id, trigger, backfill, scheduled_for, run_after, queue, priority, status, requested_by)
 SELECT
-    job.id, revision.id, 'backfill', %(backfill)s, moment, scheduler_now(),
+    job.id, revision.id, 'backfill', asked.backfill, asked.moment, scheduler_now(),
     job.queue, job.priority, 'blocked', %(by)s
-FROM unnest(%(moments)s::timestamptz[]) AS moment
-JOIN scheduler_app_job AS job ON job.id = %(job_id)s AND job.deleted_at IS NULL
+FROM unnest(%(backfills)s::uuid[], %(job_ids)s::bigint[], %(moments)s::timestamptz[]) AS asked (backfill, job_id, moment)
+JOIN scheduler_app_job AS job ON job.id = asked.job_id AND job.deleted_at IS NULL
 JOIN scheduler_app_jobrevision AS revision
   ON revision.job_id = job.id AND revision.version = job.version
 ON CONFLICT (backfill, scheduled_for) WHERE backfill IS NOT NULL DO NOTHING
@@ -160,12 +160,26 @@ def backfill(
 
 
 def run_fire_times(
-    connection: psycopg.Connection[Any], job: Job, moments: Sequence[datetime], *, by: str
-) -> Backfill:
-    """Run these fire times of a job whose plan the caller's transaction has locked, one after another."""
-    return _create(
-        connection, job, uuid.uuid4(), moments[0], moments[-1], moments, by, True, max_running=1
+    connection: psycopg.Connection[Any],
+    wanted: Sequence[tuple[Job, Sequence[datetime]]],
+    *,
+    by: str,
+) -> None:
+    """Run these fire times of each job, one after another; the caller's transaction has locked the jobs' plans."""
+    asked = Backfill.objects.bulk_create(
+        Backfill(
+            pk=uuid.uuid4(),
+            job=job,
+            since=moments[0],
+            until=moments[-1],
+            only_missing=True,
+            max_running=1,
+            count=len(moments),
+            requested_by=by,
+        )
+        for job, moments in wanted
     )
+    _insert(connection, [(one, moments) for one, (_, moments) in zip(asked, wanted, strict=True)])
 
 
 def _timetable(job: Job) -> Timetable:
@@ -199,13 +213,29 @@ def _create(
         },
     )
     if created and moments:
-        connection.execute(
-            INSERT_SQL, {"backfill": key, "job_id": job.pk, "moments": list(moments), "by": by}
-        )
-        promote_locked(connection, _specs, [job.pk])
-        record(Verb.JOB_BACKFILL, [of_job(job, differences({}, _told(asked)))], by=by)
+        _insert(connection, [(asked, moments)])
     asked.refresh_from_db()
     return asked
+
+
+def _insert(
+    connection: psycopg.Connection[Any], asked: Sequence[tuple[Backfill, Sequence[datetime]]]
+) -> None:
+    """The executions of new backfills of one person, in the same few statements however many there are."""
+    rows = [(one.pk, one.job_id, moment) for one, moments in asked for moment in moments]
+    if not rows:
+        return
+    by = asked[0][0].requested_by
+    backfills, job_ids, moments = map(list, zip(*rows, strict=True))
+    connection.execute(
+        INSERT_SQL, {"backfills": backfills, "job_ids": job_ids, "moments": moments, "by": by}
+    )
+    promote_locked(connection, _specs, sorted({one.job_id for one, _ in asked}))
+    record(
+        Verb.JOB_BACKFILL,
+        [of_job(one.job, differences({}, _told(one))) for one, _ in asked],
+        by=by,
+    )
 
 
 def _told(asked: Backfill) -> dict[str, Any]:

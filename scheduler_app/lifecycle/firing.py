@@ -58,6 +58,16 @@ LIMIT %(limit)s
 FOR UPDATE OF plan SKIP LOCKED
 """
 
+PLANS_SQL = """
+SELECT
+    plan.job_id, plan.revision_id, plan.decided_until, plan.runs,
+    plan.open_gap, gap.reason, gap.who, gap.detail, plan.skip_at, plan.skip_by, scheduler_now()
+FROM scheduler_app_jobplan AS plan
+LEFT JOIN scheduler_app_gap AS gap ON gap.id = plan.open_gap
+WHERE plan.job_id = ANY(%(job_ids)s)
+ORDER BY plan.job_id
+"""
+
 REVISIONS_SQL = """
 SELECT planned.job_id, later.id, later.created_at
 FROM unnest(%(job_ids)s::bigint[], %(revision_ids)s::bigint[]) AS planned (job_id, revision_id)
@@ -194,29 +204,64 @@ def _decide_locked(
         pauses = asked.fetchall()
         # A plan without the mark of an edit has none: both come in one transaction, which waits for the lock.
         edits = _edits(connection, plans) if lock_sql is LOCK_EDITED_SQL else {}
-        rows = _decide_all(connection, specs, plans, edits, pauses, misfire_after_s)
-        now = plans[0].now
-        written = write(
-            *(connection, rows, taker),
-            lambda spec: any(pause.covers(now) for pause in pauses_of(spec, pauses)),
+        decided, zones = _decide_these(
+            connection, specs, plans, edits, pauses, misfire_after_s, taker
         )
-        if rows.cancel_running:
-            connection.execute(CANCEL_RUNNING_SQL, {"job_ids": list(rows.cancel_running)})
-        fresh_zones = rows.zones - specs.zones
-        if fresh_zones:
-            remember_zones(connection, fresh_zones)
-        if written.executions:
-            rows.tallies.add(FIRED, number=written.executions)
-        write_tallies(connection, rows.tallies)
-    specs.zones |= fresh_zones
-    return Fired(
+    specs.zones |= zones
+    decided.more = len(plans) == limit
+    return decided
+
+
+def settle_at_once(
+    connection: psycopg.Connection[Any],
+    specs: SpecCache,
+    job_ids: Sequence[int],
+    *,
+    misfire_after_s: float,
+) -> None:
+    """Decide about all fire times of these jobs up to now, within the transaction of a verb that goes on from there.
+
+    It has locked the jobs' plans, and before them the pauses.
+    """
+    plans = [_Plan(*row) for row in connection.execute(PLANS_SQL, {"job_ids": list(job_ids)})]
+    if plans:
+        pauses = connection.execute(PAUSES_SQL).fetchall()
+        edits = _edits(connection, plans)
+        _decide_these(connection, specs, plans, edits, pauses, misfire_after_s, None)
+
+
+def _decide_these(
+    connection: psycopg.Connection[Any],
+    specs: SpecCache,
+    plans: Sequence[_Plan],
+    edits: Mapping[int, Sequence[tuple[int, datetime]]],
+    pauses: Sequence[tuple[Any, ...]],
+    misfire_after_s: float,
+    taker: Taker | None,
+) -> tuple[Fired, set[str]]:
+    """What was decided, and the time zones whose data the database remembers once this is committed."""
+    rows = _decide_all(connection, specs, plans, edits, pauses, misfire_after_s)
+    now = plans[0].now
+    written = write(
+        *(connection, rows, taker),
+        lambda spec: any(pause.covers(now) for pause in pauses_of(spec, pauses)),
+    )
+    if rows.cancel_running:
+        connection.execute(CANCEL_RUNNING_SQL, {"job_ids": list(rows.cancel_running)})
+    fresh_zones = rows.zones - specs.zones
+    if fresh_zones:
+        remember_zones(connection, fresh_zones)
+    if written.executions:
+        rows.tallies.add(FIRED, number=written.executions)
+    write_tallies(connection, rows.tallies)
+    decided = Fired(
         jobs=len(plans),
         executions=written.executions,
         ready=written.ready,
         gaps=len(rows.gaps) + len(rows.extensions),
-        more=len(plans) == limit,
         started=written.started,
     )
+    return decided, fresh_zones
 
 
 def _edits(
@@ -370,6 +415,7 @@ def _made_up_later(
                 now=plan.now,
                 pauses=[*_own_suspensions(plan, spec), *pauses_of(spec, pauses)],
                 misfire_after_s=misfire_after_s,
+                runs=plan.runs,
                 later=found,
             )
         later.append(found)

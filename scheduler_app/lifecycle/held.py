@@ -13,10 +13,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import psycopg
-from django.db.models import F
+from django.db.models import F, Q
 
 from scheduler_app.models import (
-    Backfill,
     Job,
     JobPlan,
     JobRevision,
@@ -37,14 +36,19 @@ from .timeline import read_pauses
 from .transactions import CannotDo, psycopg_beneath
 
 ANSWERED_SQL = """
-SELECT DISTINCT execution.job_id, execution.scheduled_for
+SELECT held.job_id, answer.scheduled_for
 FROM unnest(%(job_ids)s::bigint[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
     AS held (job_id, start, stop)
-JOIN scheduler_app_execution AS execution
-  ON execution.job_id = held.job_id
- AND execution.scheduled_for > held.start
- AND execution.scheduled_for <= held.stop
-WHERE execution.status = ANY(%(answered)s)
+CROSS JOIN LATERAL (   -- one look into the index of the job's newest for each: joined as a whole, all history is read
+    SELECT scheduled_for
+    FROM scheduler_app_execution
+    WHERE job_id = held.job_id
+      AND scheduled_for > held.start
+      AND scheduled_for <= held.stop
+      AND status = ANY(%(answered)s)
+    ORDER BY scheduled_for
+    OFFSET 0
+) AS answer
 """
 
 
@@ -70,7 +74,7 @@ class Held:
     stretches: list[_Stretch]
     """In the order of time."""
     answered: set[datetime] = field(default_factory=set)
-    """Those in the stretches that ran meanwhile, as somebody asked for it, or are about to."""
+    """Those in the stretches that ran meanwhile, as somebody asked for it, or are about to, or were to be skipped."""
     room: int | None = None
     """How many the job's maximum number of runs leaves; None: it has none."""
 
@@ -102,13 +106,16 @@ class Held:
 
 def held_by_own_pauses(jobs: Sequence[Job], until: Mapping[int, datetime] | datetime) -> list[Held]:
     """Of each of these jobs, what its own pause has held back up to a moment, or to that of the job."""
-    ends = {job.pk: until if isinstance(until, datetime) else until[job.pk] for job in jobs}
     paused = {
-        job.pk: (job.paused_at, ends[job.pk])
+        job.pk: (job.paused_at, until if isinstance(until, datetime) else until[job.pk])
         for job in jobs
         if job.paused_at is not None and job.enabled
     }
-    others = read_pauses() if paused else []
+    if not paused:
+        return []
+    latest = max(end for _, end in paused.values())
+    # One that is over left out what had a pause of its own: see `jobs_covered`.
+    others = [row for row in read_pauses() if row[3] is None or row[3] > latest]
 
     def own(spec: JobSpec) -> tuple[list[rules.Suspension], list[rules.Suspension]]:
         return rules.own_pause(spec), pauses_of(spec, others)
@@ -135,7 +142,10 @@ def held_by_scope(pause: Pause, *, now: datetime | None = None) -> list[Held]:
 
 
 def jobs_covered(pause: Pause) -> list[Job]:
-    """The jobs that a pause of a queue, a tag or everything covers; those with a pause of their own stay paused."""
+    """The jobs that a pause of a queue, a tag or everything covers, as they are now.
+
+    Those with a pause of their own stay paused, and are made up for, if at all, when that ends.
+    """
     jobs = Job.objects.filter(enabled=True, paused_at=None).select_related("calendar")
     if pause.scope == PauseScope.QUEUE:
         jobs = jobs.filter(queue=pause.value)
@@ -183,18 +193,17 @@ def refuse_too_many_by(pause: Pause, helds: Sequence[Held]) -> None:
 
 
 def run_held(
-    connection: psycopg.Connection[Any], held: Held, *, by: str, last_only: bool
-) -> Backfill | None:
-    """Run what was held back of a job whose plan the caller's transaction has locked; None when that is nothing.
+    connection: psycopg.Connection[Any], helds: Sequence[Held], *, by: str, last_only: bool
+) -> None:
+    """Run what was held back of these jobs, whose plans the caller's transaction has locked and decided up to now.
 
     They count for the job's maximum number of runs, as they would have if nobody had paused it.
     """
-    moments = held.moments(last_only=last_only)
-    if not moments:
-        return None
-    if held.room is not None:
-        JobPlan.objects.filter(pk=held.job.pk).update(runs=F("runs") + len(moments), dirty=True)
-    return run_fire_times(connection, held.job, moments, by=by)
+    wanted = [(held, held.moments(last_only=last_only)) for held in helds]
+    for held, moments in wanted:
+        if moments and held.room is not None:
+            JobPlan.objects.filter(pk=held.job.pk).update(runs=F("runs") + len(moments), dirty=True)
+    run_fire_times(connection, [(held.job, moments) for held, moments in wanted if moments], by=by)
 
 
 _Told = Callable[[JobSpec], tuple[list[rules.Suspension], list[rules.Suspension]]]
@@ -208,7 +217,7 @@ def _held(
     definitions = _definitions(jobs, span)
     helds = [Held(job, list(_stretches(definitions[job.pk], *span[job.pk], told))) for job in jobs]
     _leave_out_answered(helds)
-    _make_room(helds)
+    _look_at_plans(helds)
     return helds
 
 
@@ -270,10 +279,16 @@ def _leave_out_answered(helds: Sequence[Held]) -> None:
             held.answered.add(moment)
 
 
-def _make_room(helds: Sequence[Held]) -> None:
-    limited = {held.job.pk: held for held in helds if held.job.max_runs is not None}
-    if limited:
-        for job_id, runs in JobPlan.objects.filter(pk__in=limited).values_list("pk", "runs"):
-            held = limited[job_id]
-            assert held.job.max_runs is not None
+def _look_at_plans(helds: Sequence[Held]) -> None:
+    """What somebody wants skipped is not made up for, nor more than the maximum number of runs leaves."""
+    by_job = {held.job.pk: held for held in helds}
+    limited = [job_id for job_id, held in by_job.items() if held.job.max_runs is not None]
+    plans = JobPlan.objects.filter(pk__in=by_job).filter(
+        Q(pk__in=limited) | Q(skip_at__isnull=False)
+    )
+    for job_id, runs, skip_at in plans.values_list("pk", "runs", "skip_at"):
+        held = by_job[job_id]
+        if held.job.max_runs is not None:
             held.room = max(0, held.job.max_runs - runs)
+        if skip_at is not None and any(stretch.has(skip_at) for stretch in held.stretches):
+            held.answered.add(skip_at)

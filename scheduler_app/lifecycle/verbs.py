@@ -41,6 +41,7 @@ from .entitling import (
     require_targets_of,
 )
 from .fences import JOB_IS_GONE
+from .firing import settle_at_once
 from .promoting import LOCK_PLANS_SQL, promote_locked
 from .running import Inserted, Run, check_arguments, check_fire_times, insert_runs
 from .specs import SpecCache
@@ -273,6 +274,10 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
         require_targets_of(ids)
         spend_up_to_all(RUNS, lambda: _runs_of_resume(ids, run))
     with acting_as(by):
+        if run != RUN_NONE:
+            # Before the plans, as nodes do that decide.
+            with transaction_on_psycopg() as connection:
+                connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [locks.PAUSES])
         found = _lock_jobs(ids, paused_at__isnull=False)
         resumed = [job.pk for job in found]
         waiting = Job.objects.filter(pk__in=resumed).select_related("calendar")
@@ -284,11 +289,11 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
             connection.execute(LOCK_PLANS_SQL, {"job_ids": resumed})
             # Up to the moment of the edit, and no other, nodes count fire times as paused.
             until = dict(Job.objects.filter(pk__in=resumed).values_list("pk", "updated_at"))
+            _settle_limited(connection, missed_by)
             helds = held.held_by_own_pauses(missed_by, until)
             if run == RUN_ALL:
                 held.refuse_too_many(helds)
-            for each in helds:
-                held.run_held(connection, each, by=by, last_only=run == RUN_LAST)
+            held.run_held(connection, helds, by=by, last_only=run == RUN_LAST)
             promote_locked(connection, _specs, resumed)
             record(Verb.JOB_RESUME, [of_job(job, _end_of_pause(job, run)) for job in found], by=by)
             notices.notify(connection, notices.PLAN)
@@ -432,11 +437,22 @@ def _run_what_was_held(
     require_targets_of(job_ids)
     connection.execute(LOCK_PLANS_SQL, {"job_ids": job_ids})
     # Read again: an edit that the lock has waited for is the last one.
-    helds = [each for each in held.held_by_scope(pause) if each.job.pk in set(job_ids)]
+    locked = set(job_ids)
+    helds = [each for each in held.held_by_scope(pause) if each.job.pk in locked]
+    if _settle_limited(connection, [each.job for each in helds]):
+        helds = [each for each in held.held_by_scope(pause) if each.job.pk in locked]
     if run == RUN_ALL:
         held.refuse_too_many_by(pause, helds)
-    for each in helds:
-        held.run_held(connection, each, by=by, last_only=run == RUN_LAST)
+    held.run_held(connection, helds, by=by, last_only=run == RUN_LAST)
+
+
+def _settle_limited(connection: psycopg.Connection[Any], jobs: Sequence[Job]) -> bool:
+    """Decide about the fire times of those with a maximum number of runs: what is made up for takes of what is left."""
+    limited = [job.pk for job in jobs if job.max_runs is not None]
+    if limited:
+        misfire_after_s = get_config().misfire_after
+        settle_at_once(connection, _specs, limited, misfire_after_s=misfire_after_s)
+    return bool(limited)
 
 
 def _check_choice(run: str) -> None:

@@ -220,13 +220,16 @@ def made_up(
     now: datetime,
     pauses: Sequence[Suspension] = (),
     misfire_after_s: float,
+    runs: int = 0,
     later: MadeUp = NOTHING_MADE_UP,
 ) -> MadeUp:
     """What a definition that was in force in (since, until], and those after it, make up for of what was missed.
 
-    Raises InvalidSchedule when the definition cannot be read.
+    `runs` is how often the job has run so far: where that is its maximum already, it makes up for nothing. Raises InvalidSchedule when the definition cannot be read.
     """
     if until <= since or not _is_in_force(spec):
+        return later
+    if spec.max_runs is not None and runs >= spec.max_runs:
         return later
     missed_until = min(until, now - timedelta(seconds=misfire_after_s))
     pieces = list(cut(since, until, pauses))

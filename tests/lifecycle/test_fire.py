@@ -516,6 +516,22 @@ def test_an_absence_in_which_a_job_was_edited_and_paused_is_made_up_for_once(con
     ]
 
 
+@pytest.mark.parametrize("on_misfire", ["latest", "all"])
+def test_a_definition_that_may_run_no_more_makes_up_for_nothing(on_misfire, connection, clock):
+    """Proves I27: what was missed before it is made up for as if it were not there."""
+    job = make_job(schedule="*/10 * * * * *", on_overlap="allow", on_misfire=on_misfire)
+    settle(connection)
+    JobPlan.objects.filter(pk=job.pk).update(runs=4)
+    clock.tick(65)
+    Job.objects.filter(pk=job.pk).update(max_runs=4)
+    clock.tick(3600)
+    turn(connection)
+
+    runs = job.executions.order_by("scheduled_for").values_list("scheduled_for", flat=True)
+    seconds = [60] if on_misfire == "latest" else [10, 20, 30, 40, 50, 60]
+    assert list(runs) == [after_noon(second) for second in seconds]
+
+
 def test_an_edit_that_changes_no_timing_moves_nothing(connection, clock):
     job = make_job(schedule="*/10 * * * * *")
     settle(connection)

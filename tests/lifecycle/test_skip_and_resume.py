@@ -953,3 +953,59 @@ def test_a_resume_runs_no_more_than_the_maximum_number_of_runs_leaves(
     assert plan_of(job).runs == max(ran, 3)
     assert plan_of(job).next_fire_at is None
     assert job.executions.filter(scheduled_for__gt=after_noon(70)).count() == 0
+    # Each fire time of the pause has its verdict all the same; after its last run a job has none.
+    gaps = job.gaps.filter(reason="paused").values_list("count", flat=True)
+    assert list(gaps) == ([6] if expected else [])
+
+
+def test_what_was_due_before_the_pause_takes_of_the_runs_that_are_left_first(connection, clock):
+    job = every_ten_seconds(max_runs=3, on_misfire="all")
+    settle(connection)
+    clock.tick(25)
+    lifecycle.pause([job.pk], by="ann")
+    clock.tick(30)
+    lifecycle.resume([job.pk], by="bob", run="all")
+    turn(connection)
+
+    by_schedule = job.executions.filter(trigger=Trigger.SCHEDULE).order_by("scheduled_for")
+    assert [f"{run.scheduled_for:%H:%M:%S}" for run in by_schedule] == ["12:00:10", "12:00:20"]
+    assert made_up(job) == ["12:00:30"]
+    assert [(gap.reason, gap.count) for gap in job.gaps.all()] == [("paused", 3)]
+    assert plan_of(job).runs == 3
+
+
+@pytest.mark.parametrize("until", [None, after_noon(1000)])
+@pytest.mark.parametrize("first", ["tag", "own"])
+def test_whichever_of_two_pauses_ends_first_each_fire_time_is_made_up_for_once(
+    first, until, connection, clock
+):
+    job = every_ten_seconds(tags=["stock"])
+    settle(connection)
+    clock.tick(5)
+    of_tag = lifecycle.pause_scope("tag", "stock", by="ann", until=until)
+    clock.tick(10)
+    lifecycle.pause([job.pk], by="ann")
+    clock.tick(20)
+    ends = [
+        lambda: lifecycle.resume_scope(of_tag.pk, by="bob", run="all"),
+        lambda: lifecycle.resume([job.pk], by="bob", run="all"),
+    ]
+    for end in ends if first == "tag" else reversed(ends):
+        end()
+        clock.tick(20)
+
+    expected = ["12:00:20", "12:00:30", "12:00:40", "12:00:50"]
+    assert made_up(job) == (expected if first == "tag" else ["12:00:10", *expected])
+
+
+def test_a_fire_time_that_was_to_be_skipped_is_not_made_up_for(connection, clock):
+    job = every_ten_seconds()
+    settle(connection)
+    lifecycle.skip_next(job.pk, by="ann")
+    clock.tick(5)
+    lifecycle.pause([job.pk], by="ann")
+    clock.tick(20)
+
+    assert missed(job) == 1
+    lifecycle.resume([job.pk], by="bob", run="all")
+    assert made_up(job) == ["12:00:20"]
