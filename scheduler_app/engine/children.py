@@ -48,7 +48,7 @@ READ_BYTES = 64 * 1024
 MESSAGE_BYTES = 4 * 1024 * 1024
 START_TEMPLATE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from scheduler_app.engine.template import main; main()"
+    "from scheduler_app.engine.template import main; main(int(sys.argv[2]))"
 )
 
 
@@ -117,7 +117,7 @@ class Children:
                 raise NoChild("the node ends")
             if self._template is None or self._template.is_lost:
                 try:
-                    self._template = _Template()
+                    self._template = _Template(self.process_limit)
                 except OSError as error:
                     raise NoChild(str(error)) from error
             return self._template
@@ -284,7 +284,7 @@ class Child:
 class _Template:
     """The process that forks; a thread hears what it says."""
 
-    def __init__(self) -> None:
+    def __init__(self, process_limit: int) -> None:
         self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
         self._sending = threading.Lock()
@@ -294,7 +294,7 @@ class _Template:
         self.is_lost = False
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", START_TEMPLATE, json.dumps(sys.path)],
+                [sys.executable, "-c", START_TEMPLATE, json.dumps(sys.path), str(process_limit)],
                 stdin=theirs.fileno(),
                 # Ctrl-C is for the node, which lets its executions finish.
                 start_new_session=True,

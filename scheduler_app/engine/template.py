@@ -26,7 +26,6 @@ from typing import Any, NoReturn
 import django
 from django.db import connections
 
-from scheduler_app.conf import get_config
 from scheduler_app.targets.base import CurrentExecution
 from scheduler_app.targets.task import registry
 
@@ -45,8 +44,8 @@ OOM_SCORE = "500"
 """When memory is short the kernel takes a child before it takes the node."""
 
 
-def main() -> NoReturn:
-    """Be the template, until the node's end of the socket closes."""
+def main(process_limit: int) -> NoReturn:
+    """Be the template, until the node's end of the socket closes; a child may become so many processes, 0: any number."""
     control = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -61,16 +60,16 @@ def main() -> NoReturn:
     connections.close_all()
     gc.collect()
     gc.freeze()
-    Template(control).run()
+    Template(control, process_limit).run()
 
 
 class Template:
     """Forks when told, tells when one has ended."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, process_limit: int) -> None:
         self._control = control
         self._pids: dict[int, int] = {}
-        self._process_limit = get_config().process_limit
+        self._process_limit = process_limit
         self._count_at = 0.0
         self._text = b""
         self._fds: list[int] = []

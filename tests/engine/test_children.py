@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -351,6 +351,22 @@ execution = CurrentExecution(
 )
 children.child().run(execution, JobSpec(target=execution.target), AttemptLog())
 """
+
+
+def test_the_process_limit_is_that_of_the_node_and_not_of_the_environment(begin, tmp_path):
+    """What is enforced is what the error says, however the node came to its settings."""
+    assert get_config().process_limit > 5
+    small = Children(replace(get_config(), process_limit=5), Gauges())
+    try:
+        bomb = begin(
+            "fork_like_a_bomb", {"path": str(tmp_path / "pids"), "at_most": 10}, in_children=small
+        )
+        wait_for(lambda: bomb.ending, what="the end of the bomb")
+    finally:
+        small.close()
+
+    assert bomb.ending.reason == "too_many_processes"
+    assert "at most 5" in bomb.ending.error
 
 
 def test_when_the_node_is_killed_nothing_of_it_stays(tmp_path):
