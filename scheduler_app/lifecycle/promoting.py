@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 
 from . import notices
 from .specs import SpecCache
+
+SHORT_LOCK_TIMEOUT = "50ms"
 
 LOCK_PLANS_SQL = """
 SELECT job_id
@@ -124,10 +127,22 @@ def promote_locked(
 
 
 def promote(connection: psycopg.Connection[Any], specs: SpecCache, job_ids: Sequence[int]) -> int:
-    """`promote_locked` in a transaction of its own, which waits for the plans."""
+    """`promote_locked` of the jobs whose plans are free, or soon are; the others are left to a tick.
+
+    Whoever waits for this must not wait long for one job, nor hold a plan while waiting for another.
+    """
     with connection.transaction():
-        connection.execute(LOCK_PLANS_SQL, {"job_ids": list(job_ids)})
-        return promote_locked(connection, specs, job_ids)
+        locked = connection.execute(LOCK_FREE_PLANS_SQL, {"job_ids": list(job_ids)}).fetchall()
+        free = [job_id for (job_id,) in locked]
+        promoted = promote_locked(connection, specs, free)
+    missed = sorted(set(job_ids).difference(free))
+    if missed:
+        # To fire the job, or to promote for another outcome, takes some milliseconds; a tick may be a second away.
+        with suppress(psycopg.errors.LockNotAvailable), connection.transaction():
+            connection.execute(f"SET LOCAL lock_timeout = '{SHORT_LOCK_TIMEOUT}'")
+            connection.execute(LOCK_PLANS_SQL, {"job_ids": missed})
+            promoted += promote_locked(connection, specs, missed)
+    return promoted
 
 
 def promote_blocked(connection: psycopg.Connection[Any], specs: SpecCache) -> int:

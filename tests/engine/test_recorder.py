@@ -54,7 +54,7 @@ def claim_all(connection: psycopg.Connection) -> list[Claimed]:
 def test_a_plan_that_somebody_holds_keeps_back_the_outcomes_of_that_job_alone(
     connection: psycopg.Connection, recorder: Recorder, make_job, monkeypatch
 ):
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
+    monkeypatch.setitem(database.SESSION_SETTINGS, "lock_timeout", "200ms")
     jobs = [make_job(max_attempts=2, name=f"job {number}") for number in range(3)]
     lifecycle.run_now([job.pk for job in jobs], by="tester")
     claimed = claim_all(connection)
@@ -96,7 +96,7 @@ def test_a_plan_that_somebody_holds_keeps_back_the_outcomes_of_that_job_alone(
 def test_a_plan_that_somebody_holds_keeps_back_what_is_handed_back_of_that_job_alone(
     connection: psycopg.Connection, recorder: Recorder, make_job, monkeypatch
 ):
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
+    monkeypatch.setitem(database.SESSION_SETTINGS, "lock_timeout", "200ms")
     jobs = [make_job(name=f"job {number}") for number in range(2)]
     lifecycle.run_now([job.pk for job in jobs], by="tester")
     held, free = sorted(
@@ -180,22 +180,22 @@ def test_what_waited_for_a_stored_outcome_is_ready_and_the_node_is_told_to_claim
     assert told == [0.0]
 
 
-def test_what_waits_is_left_to_a_tick_while_somebody_holds_the_plan(
-    connection: psycopg.Connection, recorder: Recorder, told, make_job, monkeypatch
+def test_what_waits_is_left_to_a_tick_while_somebody_holds_the_plan_and_nothing_else_waits_for_it(
+    connection: psycopg.Connection, recorder: Recorder, told, make_job, caplog
 ):
-    """The outcome itself is stored: it waits for nobody."""
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
-    job = make_job()
-    lifecycle.run_many([lifecycle.Run(job.pk)] * 2, by="tester")
-    [claimed] = claim_all(connection)
+    """The outcome itself is stored, and what waits for other outcomes begins: the lock is not waited for as others are."""
+    held, free = make_job(), make_job()
+    lifecycle.run_many([lifecycle.Run(job.pk) for job in (held, held, free, free)], by="tester")
+    claimed = claim_all(connection)
     recorder.start()
     with database.connect(get_config(), "holder") as holder, holder.transaction():
-        holder.execute("SELECT FROM scheduler_app_jobplan WHERE job_id = %s FOR UPDATE", [job.pk])
+        holder.execute("SELECT FROM scheduler_app_jobplan WHERE job_id = %s FOR UPDATE", [held.pk])
 
-        recorder.put(succeeded(claimed))
+        recorder.put(*map(succeeded, claimed))
 
         assert recorder.close(60)
-    assert list(job.executions.order_by("id").values_list("status", flat=True)) == [
-        *("succeeded", "blocked")
-    ]
-    assert told == []
+    assert [
+        list(job.executions.order_by("id").values_list("status", flat=True)) for job in (held, free)
+    ] == [["succeeded", "blocked"], ["succeeded", "ready"]]
+    assert told == [0.0]
+    assert "database trouble" not in caplog.text
