@@ -14,7 +14,6 @@ from django.urls import URLPattern, path, reverse
 
 from scheduler_app import lifecycle
 from scheduler_app.access import visible
-from scheduler_app.conf import get_config
 from scheduler_app.lifecycle import CannotDo, statistics
 from scheduler_app.lifecycle.statistics import NodeStatistics
 from scheduler_app.models import Execution, Node, NodeState
@@ -199,12 +198,11 @@ def node_row(
 ) -> NodeRow:
     """How the node stands: its own word, unless it is silent, does not tick or says that something is wrong."""
     key, label, note = node.state, node.get_state_display(), node.state_reason
-    lease = timedelta(seconds=get_config().lease)
     since = node.last_tick_at or node.started_at
-    if node.is_alive and now - node.heartbeat_at > lease:
+    if node.is_alive and now - node.heartbeat_at > node.lease:
         key, label = "problem", "Silent"
         note = f"No heartbeat for {span(now - node.heartbeat_at)}; the next node that looks declares it dead."
-    elif node.state == NodeState.ACTIVE and now - since > lease:
+    elif node.state == NodeState.ACTIVE and now - since > node.lease:
         key, label = "problem", "Does not tick"
         note = f"Its scheduler has not completed a turn for {span(now - since)}."
     elif node.is_alive and node.trouble:

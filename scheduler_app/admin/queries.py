@@ -36,7 +36,11 @@ LEFT JOIN LATERAL (
 """
 
 PULSE_SQL = """
-SELECT scheduler_now(), max(last_tick_at), count(*)
+SELECT
+    scheduler_now(), max(last_tick_at), count(*),
+    COALESCE(bool_or(
+        last_tick_at > scheduler_now() - make_interval(secs => GREATEST(lease_s, %(lease_s)s))
+    ), false)
 FROM scheduler_app_node
 WHERE state IN ('active', 'draining')
 """
@@ -115,17 +119,13 @@ class Pulse:
     now: datetime
     last_tick_at: datetime | None
     nodes: int
+    ticks: bool
+    """Whether some node fires jobs: it has ticked within its lease."""
 
     @property
     def silent_for(self) -> timedelta | None:
         """How long no node has ticked; None when none ever did, or none is registered as alive."""
         return None if self.last_tick_at is None else self.now - self.last_tick_at
-
-    @property
-    def ticks(self) -> bool:
-        """Whether some node fires jobs."""
-        silent = self.silent_for
-        return silent is not None and silent < timedelta(seconds=get_config().lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def last_runs(job_ids: Iterable[int]) -> dict[int, LastRun]:
 def pulse() -> Pulse:
     """One look at the node table."""
     with _cursor() as cursor:
-        cursor.execute(PULSE_SQL)
+        cursor.execute(PULSE_SQL, {"lease_s": get_config().lease})
         return Pulse(*cursor.fetchone())
 
 

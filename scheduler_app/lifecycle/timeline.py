@@ -29,7 +29,6 @@ from scheduler_app.models import (
     Trigger,
     database_now,
 )
-from scheduler_app.models.clock import DatabaseNow
 from scheduler_app.rules import firing as rules
 from scheduler_app.rules.masking import masked_text
 from scheduler_app.rules.problems import Invalid
@@ -497,12 +496,11 @@ class Look:
 
     def trouble(self) -> list[str]:
         """What is wrong with the nodes, as far as it concerns the job."""
-        lease = timedelta(seconds=get_config().lease)
-        queues = list(
-            Node.objects.filter(
-                state=NodeState.ACTIVE, heartbeat_at__gt=DatabaseNow() - lease
-            ).values_list("queues", flat=True)
-        )
+        queues = [
+            node.queues
+            for node in Node.objects.filter(state=NodeState.ACTIVE)
+            if self.now - node.heartbeat_at < node.lease
+        ]
         if not queues:
             return ["No node is running: start one with manage.py runscheduler."]
         if all(taken and self.job.queue not in taken for taken in queues):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+
+from scheduler_app.conf import get_config
 
 from .clock import DatabaseNow
 
@@ -39,7 +43,9 @@ class Node(models.Model):
     """Empty: all queues."""
     threads = models.PositiveIntegerField()
     lease_s = models.FloatField(default=0, db_default=0)
-    """After so long without a heartbeat it stops itself; nobody else may take it for dead before."""
+    """After so long without a heartbeat it stops itself; nobody else may take it for dead or show it as silent before.
+
+    0: it is of a release that did not write it, so that the lease of who looks counts alone."""
     state = models.CharField(max_length=10, choices=NodeState, default=NodeState.ACTIVE)
     state_reason = models.CharField(max_length=500, default="", db_default="")
     started_at = models.DateTimeField(db_default=DatabaseNow())
@@ -85,3 +91,8 @@ class Node(models.Model):
     @property
     def is_alive(self) -> bool:
         return self.state in ALIVE
+
+    @property
+    def lease(self) -> timedelta:
+        """Silent for longer, it may be dead: its own lease, or this process's where that is longer."""
+        return timedelta(seconds=max(self.lease_s, get_config().lease))

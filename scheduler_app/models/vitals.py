@@ -16,9 +16,9 @@ VITALS_SQL = f"""
 WITH alive AS MATERIALIZED (
     SELECT
         state,
-        heartbeat_at > scheduler_now() - make_interval(secs => %(lease_s)s) AS beats,
+        heartbeat_at > scheduler_now() - make_interval(secs => GREATEST(lease_s, %(lease_s)s)) AS beats,
         COALESCE(last_tick_at, started_at)
-            > scheduler_now() - make_interval(secs => %(lease_s)s) AS turns,
+            > scheduler_now() - make_interval(secs => GREATEST(lease_s, %(lease_s)s)) AS turns,
         last_tick_at IS NOT NULL AS has_turned,
         trouble
     FROM scheduler_app_node
@@ -68,7 +68,10 @@ SELECT
 
 
 def read_vitals(*, lease_s: float) -> Vitals:
-    """Ask the database; raises django.db.Error when it does not answer, or not within three seconds."""
+    """Ask the database, giving each node `lease_s` or its own lease, whichever is longer.
+
+    Raises django.db.Error when it does not answer, or not within three seconds.
+    """
     alias = get_config().database
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(TIMEOUT_MS)])

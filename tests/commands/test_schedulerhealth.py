@@ -79,6 +79,13 @@ def test_a_node_that_does_not_work_is_down_with_the_reason(fields, words):
     assert re.search(words, text)
 
 
+def test_a_node_whose_own_lease_is_longer_is_well_between_its_heartbeats():
+    make_node(lease_s=200, heartbeat_at=ago(100), last_tick_at=ago(100))
+
+    assert check("--strict") == (0, "ok\n")
+    assert check("--node", "n", "--strict") == (0, "ok\n")
+
+
 def test_of_nodes_with_one_name_the_newest_counts():
     make_node(state="dead")
     make_node()

@@ -149,7 +149,8 @@ def test_what_waits_says_for_what(connection, clock):
     ready = "2030-01-01 12:00:10 UTC waits for a free thread."
     assert why(job, 10) == f"{ready} No node is running: start one with manage.py runscheduler."
 
-    make_node(connection, queues=["reports"])
+    make_node(connection, queues=["reports"], lease_s=3600)
+    clock.tick(60)
     assert why(job, 10) == f"{ready} No running node takes the queue mail."
 
     make_node(connection, queues=["mail"])
@@ -157,7 +158,7 @@ def test_what_waits_says_for_what(connection, clock):
 
     lifecycle.pause_scope("tag", "night", by="ann", reason="stocktaking")
     assert why(job, 10) == (
-        f"{ready} nightly is paused with tag night since 2030-01-01 12:00:10 UTC, by ann (stocktaking)."
+        f"{ready} nightly is paused with tag night since 2030-01-01 12:01:10 UTC, by ann (stocktaking)."
     )
 
 

@@ -74,6 +74,19 @@ def test_a_node_that_calls_itself_active_but_is_silent_or_stuck_is_seen() -> Non
     assert "has not completed a turn for 3 min" in page.main
 
 
+def test_a_node_whose_own_lease_is_longer_is_well_between_its_heartbeats() -> None:
+    before = database_now() - timedelta(seconds=100)
+    node = make_node(last_tick_at=before)
+    Node.objects.filter(pk=node.pk).update(heartbeat_at=before)
+    text = Browser(*VIEWER).open(NODES).text
+    assert "Silent" in text and ALARM in text
+
+    Node.objects.filter(pk=node.pk).update(lease_s=200)
+
+    text = Browser(*VIEWER, name="other").open(NODES).text
+    assert "Silent" not in text and ALARM not in text
+
+
 def test_the_page_of_a_node_shows_what_it_runs() -> None:
     node = make_node(name="web-1")
     execution = make_execution(make_job(name="imports"), status=Status.RUNNING, node=node)

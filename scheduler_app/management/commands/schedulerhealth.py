@@ -57,7 +57,6 @@ class Command(BaseCommand):
 
 def health_of_node(name: str) -> Health:
     """Whether the newest node of this name lives and its loop turns."""
-    lease = get_config().lease
     node = Node.objects.filter(name=name).order_by("-pk").first()
     if node is None:
         return Health("down", (f"There is no node called {one_line(name, 100)}.",))
@@ -66,12 +65,14 @@ def health_of_node(name: str) -> Health:
             "down", (f"It is {node.state}: {node.state_reason or 'no reason is known'}.",)
         )
     now = database_now()
-    silent_s = (now - node.heartbeat_at).total_seconds()
-    if silent_s > lease:
-        return Health("down", (f"No heartbeat for {silent_s:.0f} s.",))
-    turned_s = (now - (node.last_tick_at or node.started_at)).total_seconds()
-    if node.state == NodeState.ACTIVE and turned_s > lease:
-        return Health("down", (f"Its loop has not completed a turn for {turned_s:.0f} s.",))
+    silent = now - node.heartbeat_at
+    if silent > node.lease:
+        return Health("down", (f"No heartbeat for {silent.total_seconds():.0f} s.",))
+    turned = now - (node.last_tick_at or node.started_at)
+    if node.state == NodeState.ACTIVE and turned > node.lease:
+        return Health(
+            "down", (f"Its loop has not completed a turn for {turned.total_seconds():.0f} s.",)
+        )
     reasons = []
     if node.trouble:
         reasons.append(node.trouble_note)
