@@ -90,6 +90,11 @@ BEGIN_POOLED = "; ".join(
 class Unavailable(Exception):
     """The database did not answer, or not as it should; the connection was dropped. Worth trying again."""
 
+    def __init__(self, sentence: str, *, took_too_long: bool = False) -> None:
+        super().__init__(sentence)
+        self.took_too_long = took_too_long
+        """It was under way and was cut, by a timeout or by the call's deadline."""
+
 
 class DatabaseClock:
     """The database's time between two answers, carried on by the monotonic clock.
@@ -185,13 +190,17 @@ class Session:
             raise
         except psycopg.Error as error:
             trouble = trouble_of(error)
-            if call is not None and call.was_cut:
+            was_cut = call is not None and call.was_cut
+            if was_cut:
                 trouble = Trouble(
                     STALLED, f"No answer within {self._deadline_s:g} s, so it was cut."
                 )
             self.close()
             self._say_trouble(trouble)
-            raise Unavailable(trouble.sentence) from error
+            raise Unavailable(
+                trouble.sentence,
+                took_too_long=was_cut or isinstance(error, psycopg.errors.QueryCanceled),
+            ) from error
         self._say_recovered()
         return answer
 

@@ -27,6 +27,8 @@ BUDGET_S = 20.0
 DEADLINE_S = 60.0
 FIRST_ROWS = 50
 """Before it is known how long they take: with a log of a megabyte each, a thousand take seconds."""
+SMALLEST_ROWS = 10
+"""Much of what a batch costs does not depend on its rows, so that fewer would only take the longer for all."""
 BATCH_ROWS = 1000
 BATCH_S = 0.1
 PAUSE_S = 0.05
@@ -119,20 +121,26 @@ class Upkeep:
                 removed = self._session.call(
                     partial(lifecycle.prune, keep=keep, position=self._position, limit=self._limit)
                 )
-            except (Unavailable, psycopg.Error):
-                # Perhaps it was too much for the deadline; the same again would be so for ever.
-                self._limit = max(1, self._limit // 4)
+            except (Unavailable, psycopg.Error) as error:
+                if isinstance(error, Unavailable) and error.took_too_long:
+                    # The same again would be so for ever.
+                    self._limit = max(1, self._limit // 4)
                 # What the batch had walked past it did not remove.
                 self._position = Position()
                 raise
             if removed is None:
                 return
+            self._limit = next_limit(self._limit, time.monotonic() - batch_began)
             executions += removed.executions
             self._gauges.turned("upkeep", INTERVAL_S + BUDGET_S)
             if not removed.more or self._closing.wait(PAUSE_S):
                 break
-            took = time.monotonic() - batch_began
-            fitting = int(self._limit * BATCH_S / max(took, 0.001))
-            self._limit = max(1, min(BATCH_ROWS, 4 * self._limit, fitting))
         if executions:
             logger.info("pruned executions=%s", executions)
+
+
+def next_limit(limit: int, took_s: float) -> int:
+    """How many rows the next batch may have, when one of `limit` took so long."""
+    fitting = int(limit * BATCH_S / max(took_s, 0.001))
+    least = limit + 1 if took_s < BATCH_S else min(limit, SMALLEST_ROWS)
+    return min(BATCH_ROWS, 4 * limit, max(least, fitting))
