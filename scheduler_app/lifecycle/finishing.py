@@ -76,8 +76,8 @@ RETURNING
     (
         SELECT waiting.job_id
         FROM scheduler_app_execution AS waiting
-        WHERE waiting.job_id = outcome.limited AND waiting.status = 'blocked'
-        ORDER BY waiting.scheduled_for   -- leads the planner to the index of those that are blocked
+        WHERE waiting.job_id = outcome.limited AND waiting.status = 'blocked' AND waiting.reason <> 'paused'
+        ORDER BY waiting.backfill   -- leads the planner to the index of those that are blocked
         LIMIT 1
     )
 """

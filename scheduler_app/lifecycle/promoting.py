@@ -34,7 +34,7 @@ WHERE plan.job_id = ANY(%(job_ids)s)
 """
 
 PROMOTE_SQL = """
-WITH free AS MATERIALIZED (
+WITH RECURSIVE free AS MATERIALIZED (
     SELECT * FROM unnest(%(job_ids)s::bigint[], %(rooms)s::bigint[]) AS free (job_id, room)
 ), present AS (
     SELECT waiting.id, waiting.job_id, 1 AS turn, waiting.scheduled_for
@@ -43,14 +43,28 @@ WITH free AS MATERIALIZED (
         SELECT id, job_id, scheduled_for
         FROM scheduler_app_execution
         WHERE job_id = free.job_id AND status = 'blocked' AND reason <> 'paused' AND backfill IS NULL
-        ORDER BY scheduled_for, id
+        ORDER BY backfill, scheduled_for, id   -- all of an index's columns, as it is not known that IS NULL is one value
         LIMIT free.room
     ) AS waiting
-), asked AS MATERIALIZED (
-    SELECT DISTINCT waiting.backfill
-    FROM scheduler_app_execution AS waiting
-    WHERE waiting.job_id = ANY(%(job_ids)s) AND waiting.status = 'blocked'
-      AND waiting.backfill IS NOT NULL
+), asked AS (   -- from one backfill to the next by the same index, past all that waits for each
+    SELECT free.job_id, (
+        SELECT backfill
+        FROM scheduler_app_execution
+        WHERE job_id = free.job_id AND status = 'blocked' AND backfill IS NOT NULL
+        ORDER BY backfill
+        LIMIT 1
+    ) AS backfill
+    FROM free
+    UNION ALL
+    SELECT asked.job_id, (
+        SELECT backfill
+        FROM scheduler_app_execution
+        WHERE job_id = asked.job_id AND status = 'blocked' AND backfill > asked.backfill
+        ORDER BY backfill
+        LIMIT 1
+    )
+    FROM asked
+    WHERE asked.backfill IS NOT NULL
 ), past AS (   -- of each backfill the next few, in the order of an index: there may be thousands
     SELECT waiting.id, waiting.job_id, 2 AS turn, waiting.scheduled_for
     FROM asked
@@ -66,7 +80,8 @@ WITH free AS MATERIALIZED (
             SELECT count(*)
             FROM scheduler_app_execution AS live
             WHERE live.job_id = free.job_id
-              AND live.backfill = request.id
+              -- Not `=`, by which the planner would find all that the backfill ever ran.
+              AND live.backfill IS NOT DISTINCT FROM request.id
               AND live.status IN ('ready', 'running')
         )))
     ) AS waiting

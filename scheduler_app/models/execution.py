@@ -161,15 +161,15 @@ class Execution(models.Model):
             models.Index(
                 fields=["node"], condition=Q(status=Status.RUNNING), name="execution_running"
             ),
-            # What overlap counts.
+            # What overlap counts, and what a limit does, past all that is blocked.
             models.Index(
-                fields=["job", "scheduled_for"],
+                fields=["job", "status", "scheduled_for"],
                 condition=Q(status__in=LIVE),
                 name="execution_live",
             ),
-            # What waits for its job's limit.
+            # What waits for its job's limit: of the present, which has no backfill, or of one backfill.
             models.Index(
-                fields=["job", "scheduled_for"],
+                fields=["job", "backfill", "scheduled_for", "id"],
                 condition=Q(status=Status.BLOCKED),
                 name="execution_blocked",
             ),

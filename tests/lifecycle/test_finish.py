@@ -456,6 +456,18 @@ def test_who_waits_for_the_limit_of_a_job_that_others_seldom_wait_for_is_told_an
     ]
 
 
+def test_what_a_pause_holds_is_not_taken_for_what_waits_for_a_limit(connection, clock):
+    job = make_job(schedule="@manual")
+    lifecycle.run_many([Run(job.pk)] * 2, by="ann")
+    [claimed] = claim(connection, make_node(connection))
+    job.executions.filter(status="blocked").update(reason="paused")
+
+    recorded = lifecycle.finish(
+        connection, SpecCache(), [outcome(claimed, promotes=False, limited=True)]
+    )
+    assert recorded.followed == []
+
+
 def test_to_look_for_who_waits_is_no_statement_more(connection, clock):
     node = make_node(connection)
     specs = SpecCache()

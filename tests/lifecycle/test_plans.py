@@ -365,6 +365,26 @@ def waiting(connection: Connection) -> None:
     )
 
 
+def much_of_the_past_waits(connection: Connection) -> None:
+    """As `waiting`; of the first job also five backfills of two thousand each."""
+    waiting(connection)
+    connection.execute(
+        """
+        INSERT INTO scheduler_app_backfill (id, job_id, since, until, only_missing, max_running, count)
+        SELECT gen_random_uuid(), (SELECT min(job_id) FROM scheduler_app_jobplan), scheduler_now(), scheduler_now(),
+            false, 1, 2000
+        FROM generate_series(1, 5);
+
+        INSERT INTO scheduler_app_execution
+            (job_id, revision_id, trigger, scheduled_for, run_after, queue, priority, status, backfill)
+        SELECT job_id, revision_id, 'backfill', scheduler_now() - n * interval '1 minute', scheduler_now(),
+            'default', 0, 'blocked', request.id
+        FROM scheduler_app_jobplan
+        JOIN scheduler_app_backfill AS request USING (job_id), generate_series(1, 2000) AS n
+        """
+    )
+
+
 def held_and_waited_for(connection: Connection) -> list[lifecycle.Claimed]:
     """One execution each of the same hundred jobs, that a node has taken."""
     waiting(connection)
@@ -461,6 +481,10 @@ def promote(connection: Any, _: None) -> None:
     assert lifecycle.promote_blocked(connection, SpecCache()) == 100
 
 
+def promote_first_job(connection: Any, _: None) -> None:
+    assert lifecycle.promote(connection, SpecCache(), [first_job().pk]) == 1
+
+
 def prune(keep: Keep) -> Callable[[Any, None], None]:
     def step(connection: Any, _: None) -> None:
         removed = lifecycle.prune(connection, keep, limit=200)
@@ -540,6 +564,12 @@ STEPS = {
         promote,
         {"execution_blocked", "execution_live", PLAN, PRIMARY},
         rows=5000,
+    ),
+    "promote past what waits": Step(
+        much_of_the_past_waits,
+        promote_first_job,
+        {"execution_blocked", "execution_live", PLAN, PRIMARY},
+        rows=100,
     ),
     "end pauses": Step(
         pauses_over,
