@@ -198,7 +198,7 @@ def claim(
             )
         )
     # RETURNING keeps no order.
-    return sorted(claimed, key=lambda execution: (-execution.priority, execution.run_after))
+    return sorted(claimed, key=lambda one: (-one.priority, one.run_after, one.id))
 
 
 def held_back(connection: psycopg.Connection[Any], execution_ids: Sequence[int]) -> set[int]:
