@@ -56,10 +56,12 @@ INSERT INTO scheduler_app_execution
 SELECT
     job.id, revision.id, 'backfill', asked.backfill, asked.moment, scheduler_now(),
     job.queue, job.priority, 'blocked', %(by)s
-FROM unnest(%(backfills)s::uuid[], %(job_ids)s::bigint[], %(moments)s::timestamptz[]) AS asked (backfill, job_id, moment)
+FROM unnest(%(backfills)s::uuid[], %(job_ids)s::bigint[], %(moments)s::timestamptz[])
+    WITH ORDINALITY AS asked (backfill, job_id, moment, place)
 JOIN scheduler_app_job AS job ON job.id = asked.job_id AND job.deleted_at IS NULL
 JOIN scheduler_app_jobrevision AS revision
   ON revision.job_id = job.id AND revision.version = job.version
+ORDER BY asked.place   -- ids are given out in this order, and what becomes ready at one moment begins in it
 ON CONFLICT (backfill, scheduled_for) WHERE backfill IS NOT NULL DO NOTHING
 """
 
