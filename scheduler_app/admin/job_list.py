@@ -18,8 +18,9 @@ from scheduler_app.access import visible
 from scheduler_app.lifecycle import CannotDo
 from scheduler_app.lifecycle.statistics import JobStatistics, job_statistics
 from scheduler_app.models import Job
-from scheduler_app.models.job import TARGET_PLACE, OnOverlap
+from scheduler_app.models.job import TARGET_PLACE
 from scheduler_app.rules.masking import masked_text
+from scheduler_app.rules.spec import limit_of
 
 from .definition import call_for_jobs
 from .display import count_text
@@ -219,9 +220,8 @@ class JobList(JobVerbs, JobResume):
 
 def _is_full(job: Job, live: LastRun) -> bool:
     """Whether one more would wait for the job's limit."""
-    if job.max_running is None and job.on_overlap == OnOverlap.ALLOW:
-        return False
-    return live.running + live.waiting >= (job.max_running or 1)
+    limit = limit_of(job.max_running, job.on_overlap)
+    return limit is not None and live.running + live.waiting >= limit
 
 
 def _carried(request: HttpRequest, action: str, jobs: Sequence[Job]) -> list[tuple[str, str]]:

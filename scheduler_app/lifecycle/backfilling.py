@@ -25,7 +25,7 @@ from scheduler_app.models.execution import LIVE
 from scheduler_app.rules import firing as rules
 from scheduler_app.rules.differences import differences
 from scheduler_app.rules.problems import Invalid
-from scheduler_app.rules.spec import JobSpec
+from scheduler_app.rules.spec import TIMING, JobSpec
 from scheduler_app.rules.timetable import TICK, Timetable
 
 from .auditing import of_job, record
@@ -41,10 +41,7 @@ MOST_FIRE_TIMES = 10_000
 ANSWERED = (*LIVE, Status.SUCCEEDED)
 """A fire time that has an execution in one of these needs no other."""
 
-MEANT = (
-    *("name", "schedule", "timezone", "anchor_at", "day_match", "start_at", "end_at", "jitter_s"),
-    *("calendar_days", "calendar_mode", "on_closed", "kind", "target", "arguments"),
-)
+MEANT = (*TIMING, "kind", "target", "arguments")
 """The fields of a definition that say which fire times there are and what is done at them."""
 
 _NAMESPACE = uuid.UUID("6f1c1c1e-6a0c-4a57-9a4e-3f5f1f0b7a11")

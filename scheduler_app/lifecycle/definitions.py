@@ -15,6 +15,7 @@ from django.db import models
 
 from scheduler_app.models import Job
 from scheduler_app.rules.masking import masked, masked_text
+from scheduler_app.rules.storable import STEERING
 
 WRITABLE = (
     "name",
@@ -60,8 +61,8 @@ ALWAYS = ("name", "schedule", "kind", "target")
 """Told even where they are as they would be anyway."""
 
 
-# What steers a terminal or turns the direction of what follows; other control characters YAML escapes by itself.
-_STEERS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# ASCII's control characters YAML escapes by itself.
+_STEERS = re.compile(f"[{STEERING}]")
 
 
 class _Dumper(yaml.SafeDumper):

@@ -33,12 +33,14 @@ logger = logging.getLogger(__name__)
 FROZEN_SQL = "SET LOCAL idle_in_transaction_session_timeout = '3s'"
 """A node that freezes while it decides holds its plans for so long, and then others fire them."""
 
-LOCK_DUE_SQL = """
-SELECT
+OF_PLANS = """SELECT
     plan.job_id, plan.revision_id, plan.decided_until, plan.runs,
     plan.open_gap, gap.reason, gap.who, gap.detail, plan.skip_at, plan.skip_by, scheduler_now()
 FROM scheduler_app_jobplan AS plan
-LEFT JOIN scheduler_app_gap AS gap ON gap.id = plan.open_gap
+LEFT JOIN scheduler_app_gap AS gap ON gap.id = plan.open_gap"""
+
+LOCK_DUE_SQL = f"""
+{OF_PLANS}
 WHERE plan.next_fire_at <= scheduler_now()
   AND NOT plan.dirty             -- an edited job is settled first
 ORDER BY plan.next_fire_at
@@ -46,24 +48,16 @@ LIMIT %(limit)s
 FOR UPDATE OF plan SKIP LOCKED   -- another node decides about those
 """
 
-LOCK_EDITED_SQL = """
-SELECT
-    plan.job_id, plan.revision_id, plan.decided_until, plan.runs,
-    plan.open_gap, gap.reason, gap.who, gap.detail, plan.skip_at, plan.skip_by, scheduler_now()
-FROM scheduler_app_jobplan AS plan
-LEFT JOIN scheduler_app_gap AS gap ON gap.id = plan.open_gap
+LOCK_EDITED_SQL = f"""
+{OF_PLANS}
 WHERE plan.dirty
 ORDER BY plan.job_id
 LIMIT %(limit)s
 FOR UPDATE OF plan SKIP LOCKED
 """
 
-PLANS_SQL = """
-SELECT
-    plan.job_id, plan.revision_id, plan.decided_until, plan.runs,
-    plan.open_gap, gap.reason, gap.who, gap.detail, plan.skip_at, plan.skip_by, scheduler_now()
-FROM scheduler_app_jobplan AS plan
-LEFT JOIN scheduler_app_gap AS gap ON gap.id = plan.open_gap
+PLANS_SQL = f"""
+{OF_PLANS}
 WHERE plan.job_id = ANY(%(job_ids)s)
 ORDER BY plan.job_id
 """
@@ -144,7 +138,7 @@ class Fired:
 
 
 class _Plan(NamedTuple):
-    """A locked plan, in the order of the columns of LOCK_DUE_SQL."""
+    """A locked plan, in the order of the columns of OF_PLANS."""
 
     job_id: int
     revision_id: int

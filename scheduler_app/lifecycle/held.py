@@ -231,7 +231,7 @@ def _stretches(
         # An edit takes effect after its moment.
         since = max(start, edited_at)
         until = min(end, definitions[number + 1][0]) if number + 1 < len(definitions) else end
-        if spec is None or not spec.enabled or since >= until:
+        if spec is None or not spec.is_in_force or since >= until:
             continue
         try:
             timetable = Timetable.of(spec)
@@ -252,9 +252,9 @@ def _definitions(
     found: dict[int, list[tuple[datetime, JobSpec | None]]] = {
         job.pk: [(job.updated_at, job.spec())] for job in jobs if job.updated_at <= span[job.pk][0]
     }
-    edited = {job.pk: span[job.pk][0] for job in jobs if job.pk not in found}
+    edited = [job.pk for job in jobs if job.pk not in found]
     if edited:
-        since = min(edited.values())
+        since = min(span[job_id][0] for job_id in edited)
         revisions = JobRevision.objects.filter(job__in=edited)
         earlier = revisions.filter(created_at__lte=since).order_by("job_id", "-version")
         later = revisions.filter(created_at__gt=since).order_by("version")

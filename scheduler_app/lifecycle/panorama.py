@@ -15,7 +15,7 @@ from scheduler_app.access.ownership import in_sql
 from scheduler_app.conf import get_config
 from scheduler_app.rules.firing import Suspension
 from scheduler_app.rules.problems import Invalid
-from scheduler_app.rules.spec import JobSpec
+from scheduler_app.rules.spec import TIMING, JobSpec
 from scheduler_app.rules.timetable import TICK, Timetable
 
 from .timeline import read_pauses, suspensions_of
@@ -94,11 +94,10 @@ CROSS JOIN LATERAL (
 ORDER BY wanted.job_id, gap.first_at
 """
 
-# What the timing of a job follows from; no large column.
-TIMING = (
-    *("name", "schedule", "timezone", "anchor_at", "day_match", "start_at", "end_at", "max_runs"),
-    *("jitter_s", "on_closed", "calendar_mode", "calendar_name", "calendar_days"),
-    *("queue", "tags", "enabled", "paused_at", "paused_by", "paused_until", "pause_reason"),
+# Whether a fire time of a job will run, and if not, why, follows from these; no large column.
+AHEAD = (
+    *(*TIMING, "max_runs", "queue", "tags"),
+    *("enabled", "paused_at", "paused_by", "paused_until", "pause_reason"),
 )
 
 
@@ -208,13 +207,13 @@ def missing(job_ids: Collection[int], start: datetime, end: datetime) -> dict[in
 def ahead(jobs: Any) -> list[Ahead]:
     """When these jobs will fire, as they are defined now; `jobs` is a queryset. Its large columns are not read."""
     pauses = read_pauses()
-    rows = jobs.values_list("pk", "plan__next_fire_at", "plan__skip_at", "plan__skip_by", *TIMING)
+    rows = jobs.values_list("pk", "plan__next_fire_at", "plan__skip_at", "plan__skip_by", *AHEAD)
     return [_ahead(row, pauses) for row in rows]
 
 
 def _ahead(row: Sequence[Any], pauses: Sequence[tuple[Any, ...]]) -> Ahead:
     job_id, next_at, skip_at, skip_by, *values = row
-    named = dict(zip(TIMING, values, strict=True))
+    named = dict(zip(AHEAD, values, strict=True))
     found = Ahead(job_id, named["name"], named["timezone"], next_at, skip_at, JobSpec())
     try:
         found.spec = JobSpec.from_json(named)

@@ -17,7 +17,7 @@ from scheduler_app.conf import get_config
 from scheduler_app.models import Job
 from scheduler_app.rules.firing import own_closures
 from scheduler_app.rules.problems import Invalid
-from scheduler_app.rules.spec import JobSpec
+from scheduler_app.rules.spec import TIMING, JobSpec
 from scheduler_app.rules.timetable import TICK, Timetable
 
 SHOWN_JOBS = 10
@@ -25,12 +25,6 @@ COUNTED_TO = 10_000
 """How many jobs are looked at, those that fire soonest, and so counted at most."""
 ASKED = 500
 """How many timetables are asked at most, those that surely meet and then those of the most jobs."""
-
-# What fire times follow from. Two jobs that agree in all of it fire together.
-TIMING = (
-    *("name", "schedule", "timezone", "anchor_at", "day_match", "start_at", "end_at", "jitter_s"),
-    *("on_closed", "calendar_mode", "calendar_name", "calendar_days"),
-)
 
 # A name counts where H or jitter derive from it. What fires after the last of the moments does so at none of them.
 ALIKE_SQL = f"""

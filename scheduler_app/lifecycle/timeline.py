@@ -344,7 +344,7 @@ class Look:
             return
         runs = plan.runs
         for spec, begin, stop in self._definitions(plan, until):
-            if not spec.enabled or spec.deleted_at is not None:
+            if not spec.is_in_force:
                 continue
             try:
                 timetable = Timetable.of(spec)
@@ -509,7 +509,7 @@ class Look:
 
 
 def _is_fire_time(spec: JobSpec | None, at: datetime) -> bool:
-    if spec is None or not spec.enabled or spec.deleted_at is not None:
+    if spec is None or not spec.is_in_force:
         return False
     try:
         return Timetable.of(spec).next_after(at - TICK) == at

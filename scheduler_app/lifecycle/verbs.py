@@ -46,7 +46,7 @@ from .promoting import LOCK_PLANS_SQL, promote_locked
 from .running import Inserted, Run, check_arguments, check_fire_times, insert_runs
 from .specs import SpecCache
 from .timeline import read_pauses
-from .transactions import CannotDo, transaction_on_psycopg
+from .transactions import CannotDo, psycopg_beneath, transaction_on_psycopg
 from .upcoming import first_open
 
 _specs = SpecCache()
@@ -276,8 +276,7 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
     with acting_as(by):
         if run != RUN_NONE:
             # Before the plans, as nodes do that decide.
-            with transaction_on_psycopg() as connection:
-                connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [locks.PAUSES])
+            psycopg_beneath().execute("SELECT pg_advisory_xact_lock_shared(%s)", [locks.PAUSES])
         found = _lock_jobs(ids, paused_at__isnull=False)
         resumed = [job.pk for job in found]
         waiting = Job.objects.filter(pk__in=resumed).select_related("calendar")
@@ -289,7 +288,7 @@ def resume(job_ids: Iterable[int], *, by: str, run: str = RUN_NONE) -> list[int]
             connection.execute(LOCK_PLANS_SQL, {"job_ids": resumed})
             # Up to the moment of the edit, and no other, nodes count fire times as paused.
             until = dict(Job.objects.filter(pk__in=resumed).values_list("pk", "updated_at"))
-            _settle_limited(connection, missed_by)
+            _settle_limited(connection, [job.pk for job in missed_by])
             helds = held.held_by_own_pauses(missed_by, until)
             if run == RUN_ALL:
                 held.refuse_too_many(helds)
@@ -436,23 +435,20 @@ def _run_what_was_held(
     job_ids = sorted(job.pk for job in held.jobs_covered(pause))
     require_targets_of(job_ids)
     connection.execute(LOCK_PLANS_SQL, {"job_ids": job_ids})
+    _settle_limited(connection, job_ids)
     # Read again: an edit that the lock has waited for is the last one.
     locked = set(job_ids)
     helds = [each for each in held.held_by_scope(pause) if each.job.pk in locked]
-    if _settle_limited(connection, [each.job for each in helds]):
-        helds = [each for each in held.held_by_scope(pause) if each.job.pk in locked]
     if run == RUN_ALL:
         held.refuse_too_many_by(pause, helds)
     held.run_held(connection, helds, by=by, last_only=run == RUN_LAST)
 
 
-def _settle_limited(connection: psycopg.Connection[Any], jobs: Sequence[Job]) -> bool:
+def _settle_limited(connection: psycopg.Connection[Any], job_ids: Sequence[int]) -> None:
     """Decide about the fire times of those with a maximum number of runs: what is made up for takes of what is left."""
-    limited = [job.pk for job in jobs if job.max_runs is not None]
-    if limited:
-        misfire_after_s = get_config().misfire_after
-        settle_at_once(connection, _specs, limited, misfire_after_s=misfire_after_s)
-    return bool(limited)
+    limited = Job.objects.filter(pk__in=job_ids, max_runs__isnull=False)
+    if ids := list(limited.values_list("pk", flat=True)):
+        settle_at_once(connection, _specs, ids, misfire_after_s=get_config().misfire_after)
 
 
 def _check_choice(run: str) -> None:

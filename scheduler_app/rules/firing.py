@@ -196,7 +196,7 @@ def decide(
     """
     if until <= decision.decided_until:
         return
-    if _is_in_force(spec):
+    if spec.is_in_force:
         timetable = Timetable.of(spec)
         missed_until = now - timedelta(seconds=misfire_after_s)
         if not pauses and decision.decided_until >= missed_until:
@@ -227,17 +227,13 @@ def made_up(
 
     `runs` is how often the job has run so far: where that is its maximum already, it makes up for nothing. Raises InvalidSchedule when the definition cannot be read.
     """
-    if until <= since or not _is_in_force(spec):
+    if until <= since or not spec.is_in_force:
         return later
     if spec.max_runs is not None and runs >= spec.max_runs:
         return later
     missed_until = min(until, now - timedelta(seconds=misfire_after_s))
     pieces = list(cut(since, until, pauses))
     return _given_up(spec, Timetable.of(spec), pieces, missed_until, now, later)[1]
-
-
-def _is_in_force(spec: JobSpec) -> bool:
-    return spec.enabled and spec.deleted_at is None
 
 
 def next_fire_at(
@@ -247,7 +243,7 @@ def next_fire_at(
 
     Fire times in suspensions are passed over: a job that is paused without an end is not looked at again.
     """
-    if not _is_in_force(spec):
+    if not spec.is_in_force:
         return None
     if spec.max_runs is not None and decision.runs >= spec.max_runs:
         return None

@@ -58,7 +58,7 @@ def simulate(
     `runs` counts towards `max_runs`. What it costs grows with the number of executions that may meet another, not
     with the number of fire times. Raises InvalidSchedule when the definition cannot be read.
     """
-    if not spec.enabled or spec.deleted_at is not None:
+    if not spec.is_in_force:
         return
     timetable = Timetable.of(spec)
     job = _Job(spec, timetable, timedelta(seconds=duration_s) // _MICROSECOND, suspensions, runs)

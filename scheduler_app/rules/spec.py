@@ -9,6 +9,15 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+TIMING = (
+    *("name", "schedule", "timezone", "anchor_at", "day_match", "start_at", "end_at", "jitter_s"),
+    *("calendar_name", "calendar_days", "calendar_mode", "on_closed"),
+)
+"""The fields that fire times follow from: two jobs that agree in all of them fire together.
+
+A calendar is there if it has a name; without days it may close all of them.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
@@ -80,6 +89,16 @@ class JobSpec:
     @property
     def limit(self) -> int | None:
         """How many executions of the job may run side by side; None: any number."""
-        if self.max_running is None and self.on_overlap == "allow":
-            return None
-        return self.max_running or 1
+        return limit_of(self.max_running, self.on_overlap)
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether there are fire times at all, paused or not."""
+        return self.enabled and self.deleted_at is None
+
+
+def limit_of(max_running: int | None, on_overlap: str) -> int | None:
+    """As `JobSpec.limit`, of a row that is not read whole."""
+    if max_running is None and on_overlap == "allow":
+        return None
+    return max_running or 1

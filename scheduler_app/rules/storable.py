@@ -56,7 +56,9 @@ _PLAIN = {str, int, float, bool, type(None)}
 _CONTAINERS = {bytes, bytearray, list, tuple, dict, set, frozenset}
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # Control characters, and those that turn the direction of what follows them.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+STEERING = "\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+"""In a class of a pattern: what steers a terminal, or turns the direction of what follows, beside ASCII's own."""
+_UNPRINTABLE = re.compile(f"[\x00-\x1f{STEERING}]")
 
 
 def storable_json(value: object, max_bytes: int = MAX_BYTES) -> Any:
